@@ -6,8 +6,8 @@ first asked for. A plug-in is an entry point of another distribution, in the gro
     [project.entry-points."gptapps.metrics"]
     politeness = "my_package.metrics:politeness"
 
-Names are unique: a plug-in that takes a built-in's name, or another plug-in's, is refused when the registry is
-first read, with both origins in the message.
+Names are unique: a plug-in that takes a built-in's name, or another plug-in's, is refused when the registry
+is first read, with both origins in the message.
 """
 
 from __future__ import annotations

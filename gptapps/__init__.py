@@ -1,0 +1,1 @@
+"""gptapps: any GPT checkpoint as a working NLP application."""

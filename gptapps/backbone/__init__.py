@@ -1,0 +1,1 @@
+"""One GPT for every family: token ids in, hidden states out. It names no task."""

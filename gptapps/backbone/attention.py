@@ -1,0 +1,185 @@
+"""Causal self-attention over a text, a cached tail and shared prefixes.
+
+Symbols: B batch, T new tokens, S keys, C channels, H heads, K key/value heads, D head size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from gptapps import kernels
+from gptapps.backbone.config import GPTConfig
+from gptapps.backbone.kv_cache import CacheRows, Segment
+from gptapps.backbone.linear import linear
+from gptapps.backbone.rotary import RotaryConfig, rotary_tables
+
+
+@dataclass(frozen=True, slots=True)
+class SharedKeys:
+    """A segment and the rows of the batch that stand behind it; ``rows`` is None for all of them."""
+
+    segment: Segment
+    rows: Tensor | None
+
+
+class Step:
+    """What all layers share in one forward pass: positions, rotations, masks, and who shares which prefix.
+
+    Args:
+        config: the backbone's.
+        batch, tokens: B and T.
+        rows: the cache rows to extend; None for a text that is read once and forgotten.
+        lengths: how many of the T tokens of each row are real; the rest is padding on the right.
+        device: where the tensors lie.
+        dtype: of the hidden states.
+    """
+
+    def __init__(
+        self,
+        config: GPTConfig,
+        batch: int,
+        tokens: int,
+        rows: CacheRows | None,
+        lengths: list[int],
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        self.rows, self.tokens, self.device, self.dtype = rows, tokens, device, dtype
+        read = rows.lengths() if rows else [0] * batch
+        starts = torch.tensor(read, device=device)
+        self.positions = starts.unsqueeze(1) + torch.arange(tokens, device=device)  # (B, T)
+        self._text_lengths = starts + torch.tensor(lengths, device=device)
+        self._tails = rows.tails if rows else [0] * batch
+        self.fresh = not any(read)
+        self.shared = self._shared_keys(rows.prefixes) if rows else ()
+        self._masks: dict[int | None, Tensor | None] = {}
+        self._segment_masks: dict[tuple[int, int], Tensor] = {}
+        self._rotations: dict[RotaryConfig, tuple[Tensor, Tensor]] = {}
+
+    def rotation(self, rotary: RotaryConfig) -> tuple[Tensor, Tensor]:
+        """Return the rotation tables (B, T, 1, R) of ``rotary`` at these positions."""
+        if rotary not in self._rotations:
+            cos, sin = rotary_tables(rotary, self.positions, self._text_lengths)
+            self._rotations[rotary] = cos.to(self.dtype), sin.to(self.dtype)
+        return self._rotations[rotary]
+
+    def tail_mask(self, window: int | None) -> Tensor | None:
+        """Return which tail slots (B, 1, T, S) each new token may look at; None where causality says all."""
+        if window not in self._masks:
+            self._masks[window] = self._tail_mask(window)
+        return self._masks[window]
+
+    def segment_mask(self, shared: SharedKeys, window: int | None) -> Tensor | None:
+        """Return which keys (B, 1, T, S) of a shared segment each new token may look at; None for all."""
+        if window is None:
+            return None
+        key = (id(shared.segment), window)
+        if key not in self._segment_masks:
+            positions = self.positions if shared.rows is None else self.positions[shared.rows]
+            keys = torch.arange(shared.segment.start, shared.segment.end, device=self.device)
+            self._segment_masks[key] = (positions.unsqueeze(-1) - keys < window).unsqueeze(1)
+        return self._segment_masks[key]
+
+    def _tail_mask(self, window: int | None) -> Tensor | None:
+        end = max(self._tails) + self.tokens
+        narrow = window is not None and end > window
+        if not narrow and (self.fresh or (self.tokens == 1 and min(self._tails) == max(self._tails))):
+            return None
+        tails = torch.tensor(self._tails, device=self.device)
+        queries = tails.unsqueeze(1) + torch.arange(self.tokens, device=self.device)  # (B, T)
+        distance = queries.unsqueeze(-1) - torch.arange(end, device=self.device)  # (B, T, S)
+        mask = distance >= 0
+        if narrow:
+            mask &= distance < window
+        return mask.unsqueeze(1)
+
+    def _shared_keys(self, prefixes: list[Segment | None]) -> tuple[SharedKeys, ...]:
+        owners: dict[int, tuple[Segment, list[int]]] = {}
+        for row, prefix in enumerate(prefixes):
+            for segment in prefix.chain() if prefix else ():
+                owners.setdefault(id(segment), (segment, []))[1].append(row)
+        return tuple(
+            SharedKeys(
+                segment, None if len(rows) == len(prefixes) else torch.tensor(rows, device=self.device)
+            )
+            for segment, rows in owners.values()
+        )
+
+
+class Attention(nn.Module):
+    """Multi-head causal self-attention of one layer."""
+
+    def __init__(self, config: GPTConfig, layer: int) -> None:
+        super().__init__()
+        shape = config.attention
+        self.layer = layer
+        self.heads, self.kv_heads, self.head_size = shape.heads, shape.kv_heads, shape.head_size
+        self.scale = shape.scale
+        self.window = config.windows[layer]
+        self.rotary = config.rotary_of(layer)
+        self.qkv = linear(
+            config.channels, (self.heads + 2 * self.kv_heads) * self.head_size, bias=shape.qkv_bias
+        )
+        self.output = linear(self.heads * self.head_size, config.channels, bias=shape.output_bias)
+        self.epsilon = config.norm.epsilon
+        if shape.qk_norm:
+            self.query_norm = nn.Parameter(torch.ones(self.head_size))
+            self.key_norm = nn.Parameter(torch.ones(self.head_size))
+        else:
+            self.query_norm = self.key_norm = None
+
+    def forward(self, x: Tensor, step: Step) -> Tensor:
+        """Attend from each new token to itself and everything before it: (B, T, C) -> (B, T, C)."""
+        batch, tokens, _ = x.shape
+        qkv = self.qkv(x).view(batch, tokens, -1, self.head_size)  # (B, T, H + 2K, D)
+        turning, values = qkv.split((self.heads + self.kv_heads, self.kv_heads), 2)
+        if self.query_norm is not None and self.key_norm is not None:
+            queries, keys = turning.split((self.heads, self.kv_heads), 2)
+            queries = kernels.rms_norm(queries, self.query_norm, self.epsilon)
+            turning = torch.cat((queries, kernels.rms_norm(keys, self.key_norm, self.epsilon)), 2)
+        if self.rotary is not None:
+            turning = kernels.rotary(
+                turning, *step.rotation(self.rotary), interleaved=self.rotary.interleaved
+            )
+        queries, keys = turning.split((self.heads, self.kv_heads), 2)
+        attended = self._attend(queries.transpose(1, 2), keys, values, step)  # (B, H, T, D)
+        merged: Tensor = self.output(attended.transpose(1, 2).reshape(batch, tokens, -1))
+        return merged
+
+    def _attend(self, q: Tensor, keys: Tensor, values: Tensor, step: Step) -> Tensor:
+        if step.rows is None or step.fresh:
+            if step.rows is not None:
+                step.rows.write(self.layer, keys, values)
+            held_keys, held_values = keys.transpose(1, 2), values.transpose(1, 2)
+        else:
+            held_keys, held_values = step.rows.write(self.layer, keys, values)
+        mask = step.tail_mask(self.window)
+        if not step.shared:
+            causal = step.fresh and mask is None
+            return kernels.attention(q, held_keys, held_values, scale=self.scale, mask=mask, causal=causal)
+        return self._attend_shared(q, held_keys, held_values, mask, step)
+
+    def _attend_shared(
+        self, q: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, step: Step
+    ) -> Tensor:
+        total = kernels.partial_attention(q, keys, values, scale=self.scale, mask=mask)
+        for shared in step.shared:
+            part = kernels.partial_attention(
+                q if shared.rows is None else q[shared.rows],
+                shared.segment.keys[self.layer].unsqueeze(0),
+                shared.segment.values[self.layer].unsqueeze(0),
+                scale=self.scale,
+                mask=step.segment_mask(shared, self.window),
+            )
+            if shared.rows is None:
+                total = kernels.merge_attention(total, part)
+            else:
+                merged = kernels.merge_attention((total[0][shared.rows], total[1][shared.rows]), part)
+                total = (
+                    total[0].index_copy(0, shared.rows, merged[0]),
+                    total[1].index_copy(0, shared.rows, merged[1]),
+                )
+        return total[0].to(q.dtype)

@@ -1,0 +1,291 @@
+"""Keys and values of tokens already read, in the one layout everything stands on.
+
+Each row of a batch owns a *tail*: its slice of two tensors (L, B, K, S, D). In front of it may stand a chain
+of *segments*: immutable keys and values that any number of rows share, counted by reference. A row's text is
+its segments, root first, then its tail. Beam search shares the prompt's segment between beams and copies tails
+only; labels of a classification share the text's segment.
+
+Symbols: L layers, B rows, K key/value heads, S tail slots, D head size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from gptapps.backbone.config import GPTConfig
+from gptapps.errors import ResourceError
+
+
+@dataclass(slots=True, eq=False)
+class Segment:
+    """Immutable keys and values of a stretch of text, shared by rows and by the segments that continue it.
+
+    Attributes:
+        keys, values: (L, K, S, D).
+        parent: the segment before this one; None at the start of the text.
+        start: position of the first token.
+        references: rows, child segments and other owners that still need it; at 0 the tensors are let go.
+    """
+
+    keys: Tensor
+    values: Tensor
+    parent: Segment | None = None
+    start: int = field(init=False)
+    references: int = field(init=False, default=1)
+
+    def __post_init__(self) -> None:
+        self.start = self.parent.end if self.parent else 0
+        if self.parent:
+            self.parent.retain()
+
+    @property
+    def end(self) -> int:
+        """Position after the last token: the length of the text up to here."""
+        return self.start + int(self.keys.shape[2])
+
+    @property
+    def bytes(self) -> int:
+        """Memory held by this segment alone."""
+        return self.keys.nbytes + self.values.nbytes
+
+    def retain(self) -> Segment:
+        """Count one more owner, and return the segment."""
+        self.references += 1
+        return self
+
+    def release(self) -> None:
+        """Count one owner less; the last one frees the memory, and the parent's share with it."""
+        self.references -= 1
+        if self.references == 0:
+            self.keys = self.keys.new_empty(0)
+            self.values = self.values.new_empty(0)
+            if self.parent:
+                self.parent.release()
+
+    def chain(self) -> tuple[Segment, ...]:
+        """Return the segments of the whole text, root first."""
+        return (*(self.parent.chain() if self.parent else ()), self)
+
+
+def bytes_per_token(config: GPTConfig, dtype: torch.dtype) -> int:
+    """Return the memory that one token of one row takes."""
+    attention = config.attention
+    return 2 * config.layers * attention.kv_heads * attention.head_size * dtype.itemsize
+
+
+class KVCache:
+    """A batch of rows, each with a tail of its own and, where wanted, a shared prefix.
+
+    Args:
+        config: the backbone's.
+        dtype, device: of the keys and values.
+        max_bytes: the most memory the tails may take; None for no bound.
+
+    Example:
+        >>> cache = KVCache(backbone.config, dtype=torch.float32, device="cpu")   # doctest: +SKIP
+        >>> rows = cache.add_rows(2)                                                # doctest: +SKIP
+        >>> hidden = backbone(tokens, cache=rows)                                   # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        config: GPTConfig,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+        max_bytes: int | None = None,
+    ) -> None:
+        self.config = config
+        self.max_bytes = max_bytes
+        attention = config.attention
+        shape = (config.layers, 0, attention.kv_heads, 0, attention.head_size)
+        self.keys = torch.empty(shape, dtype=dtype, device=device)  # (L, B, K, S, D)
+        self.values = torch.empty(shape, dtype=dtype, device=device)
+        self.tails: list[int] = []
+        self.prefixes: list[Segment | None] = []
+
+    @property
+    def rows(self) -> int:
+        """Number of rows in use."""
+        return len(self.tails)
+
+    @property
+    def bytes(self) -> int:
+        """Memory that the tails take now; segments are counted by their owners."""
+        return self.keys.nbytes + self.values.nbytes
+
+    def length(self, row: int) -> int:
+        """Return how many tokens of ``row``'s text have been read."""
+        prefix = self.prefixes[row]
+        return (prefix.end if prefix else 0) + self.tails[row]
+
+    def all_rows(self) -> CacheRows:
+        """Return a view of every row."""
+        return CacheRows(self, 0, self.rows)
+
+    def add_rows(self, prefixes: int | Sequence[Segment | None]) -> CacheRows:
+        """Append empty rows and return a view of them.
+
+        Args:
+            prefixes: how many rows without a prefix, or the prefix of each row (which is retained).
+
+        Raises:
+            ResourceError: the memory bound would be passed.
+        """
+        added = [None] * prefixes if isinstance(prefixes, int) else list(prefixes)
+        start = self.rows
+        self._reserve(start + len(added), self.keys.shape[3])
+        self.tails += [0] * len(added)
+        self.prefixes += [prefix.retain() if prefix else None for prefix in added]
+        return CacheRows(self, start, self.rows)
+
+    def remove_row(self, row: int) -> None:
+        """Forget ``row``; the last row takes its number."""
+        last = self.rows - 1
+        if row != last:
+            tail = self.tails[last]
+            self.keys[:, row, :, :tail] = self.keys[:, last, :, :tail]
+            self.values[:, row, :, :tail] = self.values[:, last, :, :tail]
+        prefix = self.prefixes[row]
+        self.tails[row], self.prefixes[row] = self.tails[last], self.prefixes[last]
+        self.tails.pop()
+        self.prefixes.pop()
+        if prefix:
+            prefix.release()
+
+    def reorder(self, sources: Sequence[int]) -> None:
+        """Make row i continue what row ``sources[i]`` has read; beam search does so at every step."""
+        if list(sources) == list(range(self.rows)):
+            return
+        index = torch.tensor(sources, device=self.keys.device)
+        used = max(self.tails, default=0)
+        for tensor in (self.keys, self.values):
+            tensor[:, : len(sources), :, :used] = tensor[:, :, :, :used].index_select(1, index)
+        kept = [self.prefixes[source] for source in sources]
+        for prefix in kept:
+            if prefix:
+                prefix.retain()
+        for prefix in self.prefixes:
+            if prefix:
+                prefix.release()
+        self.tails = [self.tails[source] for source in sources]
+        self.prefixes = kept
+
+    def truncate(self, row: int, length: int) -> None:
+        """Forget what ``row`` read past ``length`` tokens, which must lie within its tail."""
+        self.tails[row] -= self.length(row) - length
+
+    def freeze(self, row: int) -> Segment:
+        """Return a copy of ``row``'s tail as a segment that continues the row's prefix.
+
+        The caller owns one reference and gives it back by :meth:`Segment.release`. The row stays as it is.
+        """
+        tail = self.tails[row]
+        return Segment(
+            self.keys[:, row, :, :tail].clone(), self.values[:, row, :, :tail].clone(), self.prefixes[row]
+        )
+
+    def release(self) -> None:
+        """Forget every row and give the memory back."""
+        while self.rows:
+            self.remove_row(self.rows - 1)
+        self.keys, self.values = self.keys[:, :0, :, :0].clone(), self.values[:, :0, :, :0].clone()
+
+    def reserve(self, tokens: int) -> None:
+        """Make room for tails of ``tokens`` tokens; longer ones still grow it.
+
+        Raises:
+            ResourceError: the memory bound would be passed.
+        """
+        self._reserve(self.keys.shape[1], tokens)
+
+    def _reserve(self, rows: int, slots: int) -> None:
+        rows, slots = max(rows, self.keys.shape[1]), max(slots, self.keys.shape[3])
+        if (rows, slots) == (self.keys.shape[1], self.keys.shape[3]):
+            return
+        needed = rows * slots * bytes_per_token(self.config, self.keys.dtype)
+        if self.max_bytes is not None and needed > self.max_bytes:
+            raise ResourceError(
+                f"{rows} texts of {slots} tokens need {needed / 2**20:.0f} MiB of key/value cache, more than "
+                f"the bound of {self.max_bytes / 2**20:.0f} MiB: lower batch_size or shorten the texts."
+            )
+        used = max(self.tails, default=0)
+        for name in ("keys", "values"):
+            old = getattr(self, name)
+            new = old.new_empty((old.shape[0], rows, old.shape[2], slots, old.shape[4]))
+            new[:, : self.rows, :, :used] = old[:, : self.rows, :, :used]
+            setattr(self, name, new)
+
+
+@dataclass(frozen=True, slots=True)
+class CacheRows:
+    """Rows ``start`` to ``stop`` of a cache: what one forward pass reads and extends."""
+
+    cache: KVCache
+    start: int
+    stop: int
+
+    @property
+    def tails(self) -> list[int]:
+        """Tail length of each row."""
+        return self.cache.tails[self.start : self.stop]
+
+    @property
+    def prefixes(self) -> list[Segment | None]:
+        """Shared prefix of each row."""
+        return self.cache.prefixes[self.start : self.stop]
+
+    def lengths(self) -> list[int]:
+        """Return how many tokens of each row's text have been read."""
+        return [self.cache.length(row) for row in range(self.start, self.stop)]
+
+    def make_room(self, tokens: int) -> None:
+        """Grow the tails so that each row can take ``tokens`` more; by half again, so that growth is rare.
+
+        Raises:
+            ResourceError: the memory bound would be passed.
+        """
+        needed = max(self.tails) + tokens
+        cache = self.cache
+        if needed > cache.keys.shape[3]:
+            generous = max(needed, min(cache.keys.shape[3] * 3 // 2, cache.config.context_length))
+            try:
+                cache.reserve(generous)
+            except ResourceError:
+                cache.reserve(needed)
+
+    def write(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Store the keys and values of new tokens behind each tail.
+
+        Args:
+            layer: which block.
+            keys, values: (B, T, K, D).
+
+        Returns:
+            Views (B, K, S, D) of keys and values; a row's own are the first ``tail + T`` slots.
+        """
+        tokens, tails = keys.shape[1], self.tails
+        end = max(tails) + tokens
+        held_keys = self.cache.keys[layer, self.start : self.stop, :, :end]
+        held_values = self.cache.values[layer, self.start : self.stop, :, :end]
+        if min(tails) == max(tails):
+            held_keys[:, :, tails[0] :] = keys.transpose(1, 2)
+            held_values[:, :, tails[0] :] = values.transpose(1, 2)
+        else:
+            device = keys.device
+            rows = torch.arange(len(tails), device=device).unsqueeze(1)  # (B, 1)
+            slots = torch.tensor(tails, device=device).unsqueeze(1) + torch.arange(
+                tokens, device=device
+            )  # (B, T)
+            held_keys[rows, :, slots] = keys
+            held_values[rows, :, slots] = values
+        return held_keys, held_values
+
+    def advance(self, tokens: Sequence[int]) -> None:
+        """Count ``tokens[i]`` more tokens as read by the i-th row."""
+        for row, count in zip(range(self.start, self.stop), tokens, strict=True):
+            self.cache.tails[row] += count

@@ -1,0 +1,1 @@
+"""Task heads: what turns the backbone's hidden states into what a task needs."""

@@ -1,0 +1,165 @@
+"""The backbone's operations in plain PyTorch: the CPU path, and the oracle for any faster one.
+
+Symbols: B batch, T query tokens, S key tokens, H heads, K key/value heads, G = H / K, D head size.
+No function writes into its inputs.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def layer_norm(x: Tensor, weight: Tensor, bias: Tensor | None, epsilon: float) -> Tensor:
+    """Normalize the last axis to mean 0 and variance 1, then scale and shift.
+
+    Args:
+        x: (..., C).
+        weight: (C,).
+        bias: (C,) or None.
+        epsilon: added to the variance.
+
+    Source: Ba, Kiros and Hinton 2016, equation 4.
+    """
+    return F.layer_norm(x, weight.shape, weight, bias, epsilon)
+
+
+def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+    """Divide the last axis by its root mean square, computed in float32, then scale.
+
+    Args:
+        x: (..., C).
+        weight: (C,).
+        epsilon: added to the mean square.
+
+    Source: Zhang and Sennrich 2019, equation 4.
+    """
+    wide = x.float()
+    scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + epsilon)
+    return (wide * scale).to(x.dtype) * weight
+
+
+def rotary(x: Tensor, cos: Tensor, sin: Tensor, *, interleaved: bool) -> Tensor:
+    """Rotate pairs of channels by an angle that grows with the position.
+
+    Args:
+        x: (B, T, heads, D).
+        cos: (B, T, 1, R), R <= D; channels past R pass unchanged.
+        sin: (B, T, 1, R), negative where the pair's first channel stands.
+        interleaved: pairs are (0, 1), (2, 3), … instead of (0, R/2), (1, R/2 + 1), …
+
+    Returns:
+        (B, T, heads, D).
+
+    Source: Su et al. 2021, equation 34.
+    """
+    size = cos.shape[-1]
+    turned, rest = (x, None) if size == x.shape[-1] else (x[..., :size], x[..., size:])
+    partner = (
+        turned.unflatten(-1, (-1, 2)).flip(-1).flatten(-2) if interleaved else turned.roll(size // 2, -1)
+    )
+    turned = torch.addcmul(turned * cos, partner, sin)
+    return turned if rest is None else torch.cat((turned, rest), -1)
+
+
+def plain_activation(x: Tensor, name: str) -> Tensor:
+    """Apply ``gelu`` (erf), ``gelu_tanh``, ``silu`` or ``relu`` to each element of ``x``."""
+    if name == "gelu_tanh":
+        return F.gelu(x, approximate="tanh")
+    return {"gelu": F.gelu, "silu": F.silu, "relu": F.relu}[name](x)
+
+
+def gated_activation(gate_and_up: Tensor, name: str) -> Tensor:
+    """Return ``activation(gate) * up`` for ``gate_and_up`` (..., 2F), gate first: SwiGLU, GEGLU.
+
+    Source: Shazeer 2020, equation 6.
+    """
+    gate, up = gate_and_up.chunk(2, -1)
+    return plain_activation(gate, name) * up
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, *, scale: float, mask: Tensor | None, causal: bool) -> Tensor:
+    """Scaled dot-product attention with grouped queries.
+
+    Args:
+        q: (B, H, T, D).
+        k: (B, K, S, D), H a multiple of K.
+        v: (B, K, S, D).
+        scale: multiplies the scores.
+        mask: (B or 1, 1, T, S) bool, True where a query may look; None for everywhere.
+        causal: query t looks at keys 0..t; only with ``mask=None`` and T = S.
+
+    Returns:
+        (B, H, T, D).
+
+    Source: Vaswani et al. 2017, equation 1; grouped queries: Ainslie et al. 2023.
+    """
+    batch, heads, tokens, size = q.shape
+    groups = heads // k.shape[1]
+    if tokens == 1 and groups > 1:
+        # One query token: the heads of a group become the query axis, and no key is repeated.
+        folded = q.reshape(batch, -1, groups, size)
+        return F.scaled_dot_product_attention(folded, k, v, attn_mask=mask, scale=scale).reshape(q.shape)
+    return F.scaled_dot_product_attention(
+        q, k, v, attn_mask=mask, is_causal=causal and tokens > 1, scale=scale, enable_gqa=groups > 1
+    )
+
+
+def partial_attention(
+    q: Tensor, k: Tensor, v: Tensor, *, scale: float, mask: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Attention over a part of the keys, with what is needed to merge it with the rest.
+
+    Args:
+        q: (B, H, T, D).
+        k: (B or 1, K, S, D); 1 where all rows share the keys, which are then read once.
+        v: (B or 1, K, S, D).
+        scale: multiplies the scores.
+        mask: (B or 1, 1, T, S) bool, True where a query may look; None for everywhere.
+
+    Returns:
+        Output (B, H, T, D) and log-sum-exp of the scores (B, H, T, 1), both float32. A query that may look
+        nowhere has output 0 and log-sum-exp -inf.
+    """
+    batch, heads, tokens, size = q.shape
+    kv_heads, keys = k.shape[1], k.shape[2]
+    grouped = q.float().reshape(batch, kv_heads, -1, tokens, size)  # (B, K, G, T, D)
+    shared = k.shape[0] == 1
+    if shared:
+        folded = grouped.transpose(0, 1).reshape(1, kv_heads, -1, size)  # (1, K, B G T, D)
+    else:
+        folded = grouped.reshape(batch, kv_heads, -1, size)  # (B, K, G T, D)
+    scores = (folded * scale) @ k.float().transpose(-1, -2)
+    if mask is not None:
+        if shared:
+            scores = scores.view(kv_heads, batch, -1, tokens, keys)
+            visible = mask.view(1, -1, 1, tokens, keys)
+        else:
+            scores = scores.view(batch, kv_heads, -1, tokens, keys)
+            visible = mask.view(-1, 1, 1, tokens, keys)
+        scores = scores.masked_fill(~visible, -torch.inf).view(*folded.shape[:-1], keys)
+    log_sum = scores.logsumexp(-1, keepdim=True)
+    weights = (scores - log_sum.clamp_min(torch.finfo(torch.float32).min)).exp()
+    out = weights @ v.float()
+    if shared:
+        out = out.view(kv_heads, batch, -1, size).transpose(0, 1)
+        log_sum = log_sum.view(kv_heads, batch, -1, 1).transpose(0, 1)
+    return out.reshape(batch, heads, tokens, size), log_sum.reshape(batch, heads, tokens, 1)
+
+
+def merge_attention(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Combine attention over two disjoint sets of keys into attention over their union.
+
+    Args:
+        first: output (..., D) and log-sum-exp (..., 1) of :func:`partial_attention`.
+        second: the same over other keys; at least one of the two saw something.
+
+    Returns:
+        Output and log-sum-exp over both.
+
+    Source: Dao et al. 2022 (FlashAttention), section 3.1.
+    """
+    (out_a, log_a), (out_b, log_b) = first, second
+    log_sum = torch.logaddexp(log_a, log_b)
+    return out_a * (log_a - log_sum).exp() + out_b * (log_b - log_sum).exp(), log_sum
