@@ -1,1 +1,88 @@
-"""gptapps: any GPT checkpoint as a working NLP application."""
+"""gptapps: any GPT checkpoint as a working NLP application.
+
+    from gptapps import pipeline
+
+    summarize = pipeline("summarize")
+    print(summarize("A long text …").text)
+
+The public names are loaded when first used, so that importing the package stays quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gptapps.errors import GPTAppsError
+    from gptapps.examples import (
+        ClassificationExample,
+        GenerationExample,
+        QuestionExample,
+        ScoringExample,
+        SummarizationExample,
+        TranslationExample,
+    )
+    from gptapps.outputs import (
+        Answer,
+        Classification,
+        Generation,
+        Likelihood,
+        Summary,
+        Translation,
+        Usage,
+    )
+    from gptapps.pipelines.factory import pipeline
+    from gptapps.task_catalog import tasks
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "GPTAppsError": "gptapps.errors",
+    "ClassificationExample": "gptapps.examples",
+    "GenerationExample": "gptapps.examples",
+    "QuestionExample": "gptapps.examples",
+    "ScoringExample": "gptapps.examples",
+    "SummarizationExample": "gptapps.examples",
+    "TranslationExample": "gptapps.examples",
+    "Answer": "gptapps.outputs",
+    "Classification": "gptapps.outputs",
+    "Generation": "gptapps.outputs",
+    "Likelihood": "gptapps.outputs",
+    "Summary": "gptapps.outputs",
+    "Translation": "gptapps.outputs",
+    "Usage": "gptapps.outputs",
+    "pipeline": "gptapps.pipelines.factory",
+    "tasks": "gptapps.task_catalog",
+}
+
+__all__ = [
+    "Answer",
+    "Classification",
+    "ClassificationExample",
+    "GPTAppsError",
+    "Generation",
+    "GenerationExample",
+    "Likelihood",
+    "QuestionExample",
+    "ScoringExample",
+    "SummarizationExample",
+    "Summary",
+    "Translation",
+    "TranslationExample",
+    "Usage",
+    "__version__",
+    "pipeline",
+    "tasks",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'gptapps' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -116,9 +116,7 @@ class Registry:
         self._plugins_read = True
 
 
-HEADS = Registry(
-    "head", "gptapps.heads", {"language_model": "gptapps.heads.language_model:LanguageModelHead"}
-)
+HEADS = Registry("head", "gptapps.heads", {"language_model": "gptapps.heads.language_model:LanguageModelHead"})
 
 PIPELINES = Registry(
     "pipeline",

@@ -85,15 +85,15 @@ class Step:
 
     def _tail_mask(self, window: int | None) -> Tensor | None:
         end = max(self._tails) + self.tokens
-        narrow = window is not None and end > window
-        if not narrow and (self.fresh or (self.tokens == 1 and min(self._tails) == max(self._tails))):
+        narrow = window if window is not None and end > window else None
+        if narrow is None and (self.fresh or (self.tokens == 1 and min(self._tails) == max(self._tails))):
             return None
         tails = torch.tensor(self._tails, device=self.device)
         queries = tails.unsqueeze(1) + torch.arange(self.tokens, device=self.device)  # (B, T)
         distance = queries.unsqueeze(-1) - torch.arange(end, device=self.device)  # (B, T, S)
         mask = distance >= 0
-        if narrow:
-            mask &= distance < window
+        if narrow is not None:
+            mask &= distance < narrow
         return mask.unsqueeze(1)
 
     def _shared_keys(self, prefixes: list[Segment | None]) -> tuple[SharedKeys, ...]:
@@ -102,9 +102,7 @@ class Step:
             for segment in prefix.chain() if prefix else ():
                 owners.setdefault(id(segment), (segment, []))[1].append(row)
         return tuple(
-            SharedKeys(
-                segment, None if len(rows) == len(prefixes) else torch.tensor(rows, device=self.device)
-            )
+            SharedKeys(segment, None if len(rows) == len(prefixes) else torch.tensor(rows, device=self.device))
             for segment, rows in owners.values()
         )
 
@@ -120,31 +118,24 @@ class Attention(nn.Module):
         self.scale = shape.scale
         self.window = config.windows[layer]
         self.rotary = config.rotary_of(layer)
-        self.qkv = linear(
-            config.channels, (self.heads + 2 * self.kv_heads) * self.head_size, bias=shape.qkv_bias
-        )
+        self.qkv = linear(config.channels, (self.heads + 2 * self.kv_heads) * self.head_size, bias=shape.qkv_bias)
         self.output = linear(self.heads * self.head_size, config.channels, bias=shape.output_bias)
         self.epsilon = config.norm.epsilon
-        if shape.qk_norm:
-            self.query_norm = nn.Parameter(torch.ones(self.head_size))
-            self.key_norm = nn.Parameter(torch.ones(self.head_size))
-        else:
-            self.query_norm = self.key_norm = None
+        self.query_norm = nn.Parameter(torch.ones(self.head_size)) if shape.qk_norm else None
+        self.key_norm = nn.Parameter(torch.ones(self.head_size)) if shape.qk_norm else None
 
     def forward(self, x: Tensor, step: Step) -> Tensor:
         """Attend from each new token to itself and everything before it: (B, T, C) -> (B, T, C)."""
         batch, tokens, _ = x.shape
         qkv = self.qkv(x).view(batch, tokens, -1, self.head_size)  # (B, T, H + 2K, D)
-        turning, values = qkv.split((self.heads + self.kv_heads, self.kv_heads), 2)
+        turning, values = qkv.split_with_sizes((self.heads + self.kv_heads, self.kv_heads), 2)
         if self.query_norm is not None and self.key_norm is not None:
-            queries, keys = turning.split((self.heads, self.kv_heads), 2)
+            queries, keys = turning.split_with_sizes((self.heads, self.kv_heads), 2)
             queries = kernels.rms_norm(queries, self.query_norm, self.epsilon)
             turning = torch.cat((queries, kernels.rms_norm(keys, self.key_norm, self.epsilon)), 2)
         if self.rotary is not None:
-            turning = kernels.rotary(
-                turning, *step.rotation(self.rotary), interleaved=self.rotary.interleaved
-            )
-        queries, keys = turning.split((self.heads, self.kv_heads), 2)
+            turning = kernels.rotary(turning, *step.rotation(self.rotary), interleaved=self.rotary.interleaved)
+        queries, keys = turning.split_with_sizes((self.heads, self.kv_heads), 2)
         attended = self._attend(queries.transpose(1, 2), keys, values, step)  # (B, H, T, D)
         merged: Tensor = self.output(attended.transpose(1, 2).reshape(batch, tokens, -1))
         return merged
@@ -162,9 +153,7 @@ class Attention(nn.Module):
             return kernels.attention(q, held_keys, held_values, scale=self.scale, mask=mask, causal=causal)
         return self._attend_shared(q, held_keys, held_values, mask, step)
 
-    def _attend_shared(
-        self, q: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, step: Step
-    ) -> Tensor:
+    def _attend_shared(self, q: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, step: Step) -> Tensor:
         total = kernels.partial_attention(q, keys, values, scale=self.scale, mask=mask)
         for shared in step.shared:
             part = kernels.partial_attention(

@@ -134,10 +134,7 @@ class GPTConfig:
             ),
             (
                 "a rotation of more channels than a head has",
-                any(
-                    r is not None and r.size > self.attention.head_size
-                    for r in (self.rotary, self.local_rotary)
-                ),
+                any(r is not None and r.size > self.attention.head_size for r in (self.rotary, self.local_rotary)),
             ),
             ("positions for windowed layers only", self.local_rotary is not None and self.rotary is None),
             (

@@ -77,7 +77,7 @@ class GPTBackbone(nn.Module):
         if cache is not None:
             cache.make_room(count)
         step = Step(self.config, batch, count, cache, real, self.device, self.dtype)
-        x = self.token_embedding(tokens)
+        x: Tensor = self.token_embedding(tokens)
         if self.config.embedding_scale != 1.0:
             x = x * torch.tensor(self.config.embedding_scale, dtype=x.dtype)
         if self.position_embedding is not None:

@@ -138,7 +138,7 @@ class KVCache:
         """
         added = [None] * prefixes if isinstance(prefixes, int) else list(prefixes)
         start = self.rows
-        self._reserve(start + len(added), self.keys.shape[3])
+        self._reserve(start + len(added), 0)
         self.tails += [0] * len(added)
         self.prefixes += [prefix.retain() if prefix else None for prefix in added]
         return CacheRows(self, start, self.rows)
@@ -158,9 +158,16 @@ class KVCache:
             prefix.release()
 
     def reorder(self, sources: Sequence[int]) -> None:
-        """Make row i continue what row ``sources[i]`` has read; beam search does so at every step."""
+        """Make row i continue what row ``sources[i]`` has read, for as many rows as there are sources.
+
+        Beam search does so at every step.
+
+        Raises:
+            ResourceError: the memory bound would be passed.
+        """
         if list(sources) == list(range(self.rows)):
             return
+        self._reserve(len(sources), 0)
         index = torch.tensor(sources, device=self.keys.device)
         used = max(self.tails, default=0)
         for tensor in (self.keys, self.values):
@@ -185,9 +192,15 @@ class KVCache:
         The caller owns one reference and gives it back by :meth:`Segment.release`. The row stays as it is.
         """
         tail = self.tails[row]
-        return Segment(
-            self.keys[:, row, :, :tail].clone(), self.values[:, row, :, :tail].clone(), self.prefixes[row]
-        )
+        return Segment(self.keys[:, row, :, :tail].clone(), self.values[:, row, :, :tail].clone(), self.prefixes[row])
+
+    def adopt(self, row: int, segment: Segment) -> None:
+        """Let ``row`` stand behind ``segment``, which it retains, with an empty tail."""
+        previous = self.prefixes[row]
+        self.prefixes[row] = segment.retain()
+        self.tails[row] = 0
+        if previous:
+            previous.release()
 
     def release(self) -> None:
         """Forget every row and give the memory back."""
@@ -201,24 +214,32 @@ class KVCache:
         Raises:
             ResourceError: the memory bound would be passed.
         """
-        self._reserve(self.keys.shape[1], tokens)
+        self._reserve(self.rows, tokens)
 
     def _reserve(self, rows: int, slots: int) -> None:
-        rows, slots = max(rows, self.keys.shape[1]), max(slots, self.keys.shape[3])
-        if (rows, slots) == (self.keys.shape[1], self.keys.shape[3]):
+        held_rows, held_slots = self.keys.shape[1], self.keys.shape[3]
+        if rows <= held_rows and slots <= held_slots:
             return
-        needed = rows * slots * bytes_per_token(self.config, self.keys.dtype)
-        if self.max_bytes is not None and needed > self.max_bytes:
-            raise ResourceError(
-                f"{rows} texts of {slots} tokens need {needed / 2**20:.0f} MiB of key/value cache, more than "
-                f"the bound of {self.max_bytes / 2**20:.0f} MiB: lower batch_size or shorten the texts."
-            )
         used = max(self.tails, default=0)
+        grown = (max(rows, held_rows), max(slots, held_slots))
+        if self._passes_bound(*grown):  # drop what rows that left had reserved
+            grown = (max(rows, self.rows), max(slots, used))
+        if self._passes_bound(*grown):
+            needed = grown[0] * grown[1] * bytes_per_token(self.config, self.keys.dtype)
+            raise ResourceError(
+                f"{grown[0]} texts of {grown[1]} tokens need {needed / 2**20:.1f} MiB of key/value cache, more "
+                f"than the bound of {(self.max_bytes or 0) / 2**20:.1f} MiB: lower batch_size or shorten the texts."
+            )
         for name in ("keys", "values"):
             old = getattr(self, name)
-            new = old.new_empty((old.shape[0], rows, old.shape[2], slots, old.shape[4]))
+            # Zeros, because a masked slot still takes part as 0 times what it holds, which must not be NaN.
+            new = old.new_zeros((old.shape[0], grown[0], old.shape[2], grown[1], old.shape[4]))
             new[:, : self.rows, :, :used] = old[:, : self.rows, :, :used]
             setattr(self, name, new)
+
+    def _passes_bound(self, rows: int, slots: int) -> bool:
+        needed = rows * slots * bytes_per_token(self.config, self.keys.dtype)
+        return self.max_bytes is not None and needed > self.max_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,9 +299,7 @@ class CacheRows:
         else:
             device = keys.device
             rows = torch.arange(len(tails), device=device).unsqueeze(1)  # (B, 1)
-            slots = torch.tensor(tails, device=device).unsqueeze(1) + torch.arange(
-                tokens, device=device
-            )  # (B, T)
+            slots = torch.tensor(tails, device=device).unsqueeze(1) + torch.arange(tokens, device=device)  # (B, T)
             held_keys[rows, :, slots] = keys
             held_values[rows, :, slots] = values
         return held_keys, held_values

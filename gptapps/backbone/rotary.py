@@ -121,9 +121,7 @@ def _frequencies(config: RotaryConfig, lengths: Tensor) -> Tensor:
         case YarnScaling():
             return _yarn(config, config.scaling, plain)
         case LongRopeScaling(short, long, original):
-            factors = torch.where(
-                lengths.cpu().view(-1, 1, 1) > original, torch.tensor(long), torch.tensor(short)
-            )
+            factors = torch.where(lengths.cpu().view(-1, 1, 1) > original, torch.tensor(long), torch.tensor(short))
             return plain / factors
         case Llama3Scaling():
             return _llama3(config.scaling, plain)
@@ -152,6 +150,4 @@ def _llama3(scaling: Llama3Scaling, plain: Tensor) -> Tensor:
         scaling.high_frequency_factor - scaling.low_frequency_factor
     )
     between = (1 - smooth) * plain / scaling.factor + smooth * plain
-    return torch.where(
-        wavelengths < high, plain, torch.where(wavelengths > low, plain / scaling.factor, between)
-    )
+    return torch.where(wavelengths < high, plain, torch.where(wavelengths > low, plain / scaling.factor, between))

@@ -26,7 +26,7 @@ def layer_norm(x: Tensor, weight: Tensor, bias: Tensor | None, epsilon: float) -
 
 
 def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
-    """Divide the last axis by its root mean square, computed in float32, then scale.
+    """Divide the last axis by its root mean square, computed in float32 or wider, then scale.
 
     Args:
         x: (..., C).
@@ -35,7 +35,7 @@ def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
 
     Source: Zhang and Sennrich 2019, equation 4.
     """
-    wide = x.float()
+    wide = _widen(x)
     scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + epsilon)
     return (wide * scale).to(x.dtype) * weight
 
@@ -56,18 +56,26 @@ def rotary(x: Tensor, cos: Tensor, sin: Tensor, *, interleaved: bool) -> Tensor:
     """
     size = cos.shape[-1]
     turned, rest = (x, None) if size == x.shape[-1] else (x[..., :size], x[..., size:])
-    partner = (
-        turned.unflatten(-1, (-1, 2)).flip(-1).flatten(-2) if interleaved else turned.roll(size // 2, -1)
-    )
+    if interleaved:
+        partner = turned.reshape(*turned.shape[:-1], -1, 2).flip(-1).reshape(turned.shape)
+    else:
+        partner = turned.roll(size // 2, -1)
     turned = torch.addcmul(turned * cos, partner, sin)
     return turned if rest is None else torch.cat((turned, rest), -1)
 
 
 def plain_activation(x: Tensor, name: str) -> Tensor:
     """Apply ``gelu`` (erf), ``gelu_tanh``, ``silu`` or ``relu`` to each element of ``x``."""
-    if name == "gelu_tanh":
-        return F.gelu(x, approximate="tanh")
-    return {"gelu": F.gelu, "silu": F.silu, "relu": F.relu}[name](x)
+    match name:
+        case "gelu":
+            return F.gelu(x)
+        case "gelu_tanh":
+            return F.gelu(x, approximate="tanh")
+        case "silu":
+            return F.silu(x)
+        case "relu":
+            return F.relu(x)
+    raise ValueError(f"There is no activation {name!r}.")
 
 
 def gated_activation(gate_and_up: Tensor, name: str) -> Tensor:
@@ -106,9 +114,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, *, scale: float, mask: Tensor | N
     )
 
 
-def partial_attention(
-    q: Tensor, k: Tensor, v: Tensor, *, scale: float, mask: Tensor | None
-) -> tuple[Tensor, Tensor]:
+def partial_attention(q: Tensor, k: Tensor, v: Tensor, *, scale: float, mask: Tensor | None) -> tuple[Tensor, Tensor]:
     """Attention over a part of the keys, with what is needed to merge it with the rest.
 
     Args:
@@ -119,18 +125,18 @@ def partial_attention(
         mask: (B or 1, 1, T, S) bool, True where a query may look; None for everywhere.
 
     Returns:
-        Output (B, H, T, D) and log-sum-exp of the scores (B, H, T, 1), both float32. A query that may look
-        nowhere has output 0 and log-sum-exp -inf.
+        Output (B, H, T, D) and log-sum-exp of the scores (B, H, T, 1), both float32 or wider. A query that
+        may look nowhere has output 0 and log-sum-exp -inf.
     """
     batch, heads, tokens, size = q.shape
     kv_heads, keys = k.shape[1], k.shape[2]
-    grouped = q.float().reshape(batch, kv_heads, -1, tokens, size)  # (B, K, G, T, D)
+    grouped = _widen(q).reshape(batch, kv_heads, -1, tokens, size)  # (B, K, G, T, D)
     shared = k.shape[0] == 1
     if shared:
         folded = grouped.transpose(0, 1).reshape(1, kv_heads, -1, size)  # (1, K, B G T, D)
     else:
         folded = grouped.reshape(batch, kv_heads, -1, size)  # (B, K, G T, D)
-    scores = (folded * scale) @ k.float().transpose(-1, -2)
+    scores = (folded * scale) @ _widen(k).transpose(-1, -2)
     if mask is not None:
         if shared:
             scores = scores.view(kv_heads, batch, -1, tokens, keys)
@@ -141,7 +147,7 @@ def partial_attention(
         scores = scores.masked_fill(~visible, -torch.inf).view(*folded.shape[:-1], keys)
     log_sum = scores.logsumexp(-1, keepdim=True)
     weights = (scores - log_sum.clamp_min(torch.finfo(torch.float32).min)).exp()
-    out = weights @ v.float()
+    out = weights @ _widen(v)
     if shared:
         out = out.view(kv_heads, batch, -1, size).transpose(0, 1)
         log_sum = log_sum.view(kv_heads, batch, -1, 1).transpose(0, 1)
@@ -163,3 +169,7 @@ def merge_attention(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor])
     (out_a, log_a), (out_b, log_b) = first, second
     log_sum = torch.logaddexp(log_a, log_b)
     return out_a * (log_a - log_sum).exp() + out_b * (log_b - log_sum).exp(), log_sum
+
+
+def _widen(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -1,0 +1,5 @@
+"""``python -m gptapps`` is the command line."""
+
+from gptapps.cli import main
+
+main()

@@ -1,0 +1,158 @@
+"""One command for each task, its options made from the pipeline's."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import click
+from pydantic.fields import FieldInfo
+
+from gptapps.cli.inputs import RowReader, examples_of
+from gptapps.cli.progress import Progress
+from gptapps.cli.rendering import as_json, as_text
+from gptapps.registry import PIPELINES
+from gptapps.task_definition import TaskDefinition
+
+_FORMATS = ("text", "lines", "jsonl", "csv", "tsv")
+
+
+class TaskCommand(click.Command):
+    """Runs one task over files; its options are made when they are first asked for, since that loads PyTorch."""
+
+    def __init__(self, definition: TaskDefinition, *, name: str) -> None:
+        super().__init__(
+            name,
+            help=(
+                f"{definition.summary}\n\nFILES are read in turn, - is standard input: .txt is one input, .jsonl, .csv "
+                "and .tsv one a row, with the columns that `gptapps tasks` and the documentation name."
+            ),
+            short_help=definition.summary,
+            context_settings={"max_content_width": 100},
+        )
+        self._definition = definition
+        self._made: list[click.Parameter] = []
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Return the parameters: files, the pipeline's options, then those of every task."""
+        if not self._made:
+            kind = PIPELINES.get(self._definition.pipeline)
+            fields = [name for name in _single_text_fields(kind) if name != "text"]
+            self._made = [
+                click.Argument(["files"], nargs=-1, type=click.Path(path_type=Path), metavar="[FILES]..."),
+                click.Option(["--text", "texts"], multiple=True, help="An input given here instead of a file."),
+                *(click.Option([_flag(name), f"field_{name}"], help=_FIELD_HELP.get(name)) for name in fields),
+                *_call_options(kind.options_type),
+                *_SETUP,
+            ]
+        self.params = self._made
+        return super().get_params(ctx)
+
+    def invoke(self, ctx: click.Context) -> None:
+        """Run with the parameters that were parsed."""
+        self.execute(ctx.obj["progress"], **ctx.params)
+
+    def execute(
+        self,
+        show_progress: bool,
+        *,
+        files: Sequence[Path],
+        texts: Sequence[str],
+        format: Literal["text", "lines", "jsonl", "csv", "tsv"] | None,
+        lines: bool,
+        json: bool,
+        no_shots: bool,
+        **given: Any,
+    ) -> None:
+        """Read, run and write, one result as soon as it is there."""
+        from gptapps.pipelines.factory import pipeline
+
+        reader = RowReader(tuple(files), tuple(texts), "lines" if lines else format)
+        reader.require_input(f"gptapps {self.name}")
+        fields = {name.removeprefix("field_"): value for name, value in given.items() if name.startswith("field_")}
+        options = {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in given.items()
+            if value not in (None, ()) and not name.startswith("field_")
+        }
+        if len(labels := options.get("labels", ())) == 1:
+            options["labels"] = [label.strip() for label in labels[0].split(",")]
+        if no_shots:
+            options["shots"] = ()
+        with Progress(show_progress) as progress:
+            task = pipeline(self._task_name(), progress=progress.download, **options)
+            examples = examples_of(reader.rows(), task, {k: v for k, v in fields.items() if v is not None})
+            _write(progress.count(task.run(examples, {})), json=json, several=reader.several)
+
+    def _task_name(self) -> str:
+        return self.name or self._definition.id
+
+
+def _write(outputs: Iterable[Any], *, json: bool, several: bool) -> None:
+    for output in outputs:
+        click.echo(as_json(output) if json else as_text(output, one_line=several))
+
+
+def _single_text_fields(kind: Any) -> Iterator[str]:
+    """Name the example's fields that hold one text besides the gold answer, so that an option can give them."""
+    for name, field in kind.example_type.model_fields.items():
+        if name not in ("language", "label", "source", "target") and field.annotation in (str, str | None):
+            yield name
+
+
+_FIELD_HELP: Mapping[str, str] = {
+    "question": "The question; the files are contexts then.",
+    "context": "The text that comes before each input, or in which the answer stands.",
+    "text_pair": "The second text of a pair.",
+}
+
+
+def _call_options(kind: type) -> Iterator[click.Option]:
+    for name, annotation in typing.get_type_hints(kind, include_extras=True).items():
+        type_, description = annotation, None
+        if typing.get_origin(annotation) is Annotated:
+            type_, *metadata = typing.get_args(annotation)
+            description = next((item.description for item in metadata if isinstance(item, FieldInfo)), None)
+        if typing.get_origin(type_) is Literal:
+            yield click.Option([_flag(name)], type=click.Choice(typing.get_args(type_)), help=_sentence(description))
+        elif type_ in (int, float, str):
+            yield click.Option([_flag(name)], type=type_, help=_sentence(description))
+        elif _is_text_list(type_):
+            commas = ", separated by commas" if name == "labels" else ""
+            text = f"{_sentence(f'{description}{commas}')} May be given several times."
+            yield click.Option([_flag(name)], multiple=True, help=text)
+
+
+def _is_text_list(type_: Any) -> bool:
+    return typing.get_origin(type_) in (Sequence, list, tuple, types.GenericAlias) and str in typing.get_args(type_)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _sentence(description: str | None) -> str | None:
+    return description and description[0].upper() + description[1:] + "."
+
+
+_SETUP: tuple[click.Option, ...] = (
+    click.Option(["-m", "--model"], help="Packaged model, directory, GGUF file or hub id; see `gptapps models`."),
+    click.Option(["--json"], is_flag=True, help="Write JSON lines with scores, offsets and token usage."),
+    click.Option(["--format"], type=click.Choice(_FORMATS), help="How to read the files; by default by suffix."),
+    click.Option(["--lines"], is_flag=True, help="Every line of a file is an input; short for --format lines."),
+    click.Option(["--batch-size"], type=click.IntRange(min=1), help="Inputs that are worked on together."),
+    click.Option(["--prompt"], help="A prompt template instead of the task's, such as '{{ text }} In short:'."),
+    click.Option(["--system"], help="A system message instead of the task's."),
+    click.Option(["--no-shots"], is_flag=True, help="Show a model without a chat template no worked examples."),
+    click.Option(["--device"], help="cpu, cuda or cuda:N; by default the GPU where there is one."),
+    click.Option(
+        ["--dtype"], type=click.Choice(["float32", "bfloat16", "float16"]), help="Of weights and activations."
+    ),
+    click.Option(["--threads"], type=click.IntRange(min=1), help="CPU threads."),
+    click.Option(["--max-cache-bytes"], type=click.IntRange(min=1), help="Most memory for keys and values."),
+    click.Option(["--revision"], help="Branch, tag or commit of a hub id."),
+    click.Option(["--offline"], is_flag=True, default=None, help="Fetch nothing."),
+)

@@ -1,0 +1,171 @@
+"""Log-likelihoods of continuations and of whole texts.
+
+All continuations of a text are scored from one encoding of it: the text is read once, frozen into a segment, and
+each continuation becomes a short row behind it. Symbols: N positions, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from gptapps.decoding.intake import Intake
+from gptapps.decoding.language_model import LanguageModel
+from gptapps.errors import InputTooLongError
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """A text and the continuations to compare; both are token ids, the text has at least one."""
+
+    text: tuple[int, ...]
+    continuations: tuple[tuple[int, ...], ...]
+
+
+def split_choices(encoded: Sequence[Sequence[int]], text: Sequence[int] | None = None) -> Choices:
+    """Split whole texts, each with its continuation, where they first differ.
+
+    A continuation is scored as the tokens that the whole text really has, even where the border between text and
+    continuation falls inside a token.
+
+    Args:
+        encoded: ids of text + continuation, for each continuation.
+        text: ids of the text alone, where what all continuations begin with has to count as well.
+    """
+    shared = len(_common_prefix([*encoded, text] if text is not None else encoded))
+    shared = min(shared, min(len(ids) for ids in encoded) - 1)
+    return Choices(tuple(encoded[0][:shared]), tuple(tuple(ids[shared:]) for ids in encoded))
+
+
+def score_choices(
+    model: LanguageModel,
+    items: Iterable[Choices],
+    *,
+    batch_size: int = 8,
+    max_cache_bytes: int | None = None,
+) -> Iterator[tuple[float, ...]]:
+    """Yield the log-likelihood of each continuation of each item, in nats, lazily and in order.
+
+    Args:
+        model: which.
+        items: texts with their continuations.
+        batch_size: how many texts are read together.
+        max_cache_bytes: bound of the key/value cache.
+
+    Raises:
+        InputTooLongError: text and longest continuation pass the context length.
+        ResourceError: the memory bound would be passed.
+    """
+    intake = Intake(items)
+    while batch := intake.take(batch_size):
+        yield from _score_batch(model, batch, max_cache_bytes)
+    intake.raise_error()
+
+
+@torch.inference_mode()
+def _score_batch(
+    model: LanguageModel, batch: Sequence[Choices], max_cache_bytes: int | None
+) -> list[tuple[float, ...]]:
+    for item in batch:
+        total = len(item.text) + max(len(ids) for ids in item.continuations)
+        if total > model.context_length:
+            raise InputTooLongError(
+                f"Text and continuation have {total} tokens, and the model holds {model.context_length}: "
+                "shorten the text."
+            )
+    cache = model.new_cache(max_cache_bytes)
+    logits = model.next_token_logits([item.text for item in batch], cache.add_rows(len(batch)))
+    first = logits.log_softmax(1)  # (B, V)
+    scores = [[float(first[row, ids[0]]) for ids in item.continuations] for row, item in enumerate(batch)]
+    longer = [
+        (row, number, ids)
+        for row, item in enumerate(batch)
+        for number, ids in enumerate(item.continuations)
+        if len(ids) > 1
+    ]
+    if longer:
+        segments = {row: cache.freeze(row) for row in sorted({row for row, _, _ in longer})}
+        cache.release()
+        rows = cache.add_rows([segments[row] for row, _, _ in longer])
+        for segment in segments.values():
+            segment.release()
+        hidden = model.read([ids[:-1] for _, _, ids in longer], rows)
+        states = torch.cat([hidden[place, : len(ids) - 1] for place, (_, _, ids) in enumerate(longer)])
+        targets = torch.tensor([token for _, _, ids in longer for token in ids[1:]], device=hidden.device)
+        parts = torch.split(model.log_probabilities(states, targets), [len(ids) - 1 for _, _, ids in longer])
+        for (row, number, _), part in zip(longer, parts, strict=True):
+            scores[row][number] += float(part.sum())
+    cache.release()
+    return [tuple(row) for row in scores]
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """Tokens ``start`` to ``end`` of a text, of which those from ``fresh`` on are scored here."""
+
+    text: int
+    start: int
+    end: int
+    fresh: int
+
+
+@torch.inference_mode()
+def token_log_probabilities(
+    model: LanguageModel,
+    texts: Sequence[Sequence[int]],
+    *,
+    given: Sequence[int],
+    batch_size: int = 8,
+    max_cache_bytes: int | None = None,
+) -> list[tuple[float, ...]]:
+    """Return the log-probability of each token of each text behind the first ``given``, in nats.
+
+    A text longer than the context is read in windows of the context length that move on by half of it: each
+    window scores the tokens that the one before it didn't.
+
+    Args:
+        model: which.
+        texts: ids.
+        given: for each text how many tokens at its start are context only; at least 1.
+        batch_size: how many windows are read together.
+        max_cache_bytes: bound of the key/value cache.
+
+    Returns:
+        For each text ``len(text) - given`` numbers.
+    """
+    windows = [
+        window
+        for number, (text, context) in enumerate(zip(texts, given, strict=True))
+        for window in _windows(number, len(text), context, model.context_length)
+    ]
+    scores: list[list[float]] = [[] for _ in texts]
+    for first in range(0, len(windows), batch_size):
+        batch = windows[first : first + batch_size]
+        cache = model.new_cache(max_cache_bytes)
+        read = [texts[window.text][window.start : window.end] for window in batch]
+        hidden = model.read([ids[:-1] for ids in read], cache.add_rows(len(batch)))
+        for states, ids, window in zip(hidden, read, batch, strict=True):
+            fresh = slice(window.fresh - window.start - 1, len(ids) - 1)
+            targets = torch.tensor(ids[1:], device=states.device)
+            scores[window.text] += model.log_probabilities(states[fresh], targets[fresh]).tolist()
+    return [tuple(row) for row in scores]
+
+
+def _windows(text: int, length: int, given: int, size: int) -> Iterator[_Window]:
+    fresh, start = given, 0
+    while fresh < length:
+        end = min(start + size, length)
+        if end > fresh:
+            yield _Window(text, start, end, fresh)
+            fresh = end
+        start += max(size // 2, 1)
+
+
+def _common_prefix(lists: Sequence[Sequence[int]]) -> Sequence[int]:
+    low, high = min(lists, key=list), max(lists, key=list)
+    for place, (a, b) in enumerate(zip(low, high, strict=False)):
+        if a != b:
+            return low[:place]
+    return low

@@ -1,0 +1,156 @@
+"""A model ready to read and write: backbone, vocabulary head and tokenizer under one name.
+
+Symbols: B batch, T tokens, C channels, N positions, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from gptapps.backbone.gpt import GPTBackbone
+from gptapps.backbone.kv_cache import CacheRows, KVCache
+from gptapps.errors import OptionError, ResourceError
+from gptapps.heads.loading import load_language_model
+from gptapps.model_store import PackagedModel, Progress, derived_directory, resolve
+from gptapps.tokenization.batch import TokenBatch
+from gptapps.tokenization.loading import load_tokenizer
+from gptapps.tokenization.tokenizer import Tokenizer
+
+_PREFILL_TOKENS = 2048  # longer texts are read in pieces, which bounds the memory of masks and activations
+_LOGIT_ROWS = 256  # positions whose logits are held at once
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageModel:
+    """What decoding needs of a model; immutable, so any number of threads may share it.
+
+    Attributes:
+        name: as the caller gave it.
+        backbone, head, tokenizer: the three parts.
+        packaged: the catalogue's entry, where the model is one of the packaged ones.
+    """
+
+    name: str
+    backbone: GPTBackbone
+    head: nn.Module
+    tokenizer: Tokenizer
+    packaged: PackagedModel | None = None
+
+    @classmethod
+    def load(
+        cls,
+        name: str,
+        *,
+        device: str | None = None,
+        dtype: str | None = None,
+        revision: str | None = None,
+        offline: bool = False,
+        progress: Progress | None = None,
+    ) -> LanguageModel:
+        """Load a packaged model, a directory, a GGUF file or a hub id.
+
+        Args:
+            name: which.
+            device: such as ``"cpu"`` or ``"cuda:0"``; None takes the GPU where there is one.
+            dtype: ``"float32"``, ``"bfloat16"`` or ``"float16"``; None takes bfloat16 on a GPU, else float32.
+            revision: branch, tag or commit of a hub id.
+            offline: fetch nothing.
+            progress: told about downloads.
+
+        Raises:
+            ModelError: it can't be found, fetched or read.
+            OptionError, ResourceError: no such type or device.
+        """
+        where = _device(device)
+        number_type = _dtype(dtype, where)
+        local = resolve(name, revision=revision, offline=offline, progress=progress)
+        derived = derived_directory(local) if local.packaged else None
+        backbone, head = load_language_model(
+            local.path, dtype=number_type, device=where, derived=derived and derived / "weights"
+        )
+        tokenizer = load_tokenizer(local.path, cache=derived and derived / "tokenizer")
+        return cls(name, backbone.eval(), head.eval(), tokenizer, local.packaged)
+
+    @property
+    def context_length(self) -> int:
+        """The most tokens a text and its continuation may have together."""
+        return self.backbone.config.context_length
+
+    @property
+    def start_id(self) -> int:
+        """The token that stands before a text that has nothing before it."""
+        tokenizer = self.tokenizer
+        return next((token for token in (tokenizer.bos_id, *tokenizer.eos_ids) if token is not None), 0)
+
+    def new_cache(self, max_bytes: int | None = None) -> KVCache:
+        """Return an empty cache that fits the backbone."""
+        return KVCache(
+            self.backbone.config, dtype=self.backbone.dtype, device=self.backbone.device, max_bytes=max_bytes
+        )
+
+    def read(self, texts: Sequence[Sequence[int]], rows: CacheRows | None = None) -> Tensor:
+        """Read token lists of any lengths, in pieces where they are long.
+
+        Args:
+            texts: a list of ids for each row.
+            rows: cache rows to extend; None reads without a cache, in one piece.
+
+        Returns:
+            (B, T, C) hidden states, T the longest list; meaningless behind the end of a shorter one.
+        """
+        batch = TokenBatch.from_lists(texts, device=self.backbone.device)
+        lengths = [len(text) for text in texts]
+        total = batch.ids.shape[1]
+        if rows is None or total <= _PREFILL_TOKENS:
+            hidden: Tensor = self.backbone(batch.ids, cache=rows, lengths=lengths)
+            return hidden
+        pieces = []
+        for start in range(0, total, _PREFILL_TOKENS):
+            ids = batch.ids[:, start : start + _PREFILL_TOKENS]
+            real = [min(max(length - start, 0), ids.shape[1]) for length in lengths]
+            pieces.append(self.backbone(ids, cache=rows, lengths=real))
+        return torch.cat(pieces, 1)
+
+    def next_token_logits(self, texts: Sequence[Sequence[int]], rows: CacheRows) -> Tensor:
+        """Read token lists into ``rows`` and return the float32 logits (B, V) behind each last token."""
+        hidden = self.read(texts, rows)
+        last = torch.tensor([len(text) - 1 for text in texts], device=hidden.device)
+        return self.logits(hidden[torch.arange(len(texts), device=hidden.device), last])
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return the float32 logits (N, V) for hidden states (N, C)."""
+        out: Tensor = self.head(hidden)
+        return out.float()
+
+    def log_probabilities(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """Return the log-probability (N,) of ``targets`` (N,) as the tokens behind ``hidden`` (N, C)."""
+        pieces = []
+        for states, ids in zip(torch.split(hidden, _LOGIT_ROWS), torch.split(targets, _LOGIT_ROWS), strict=True):
+            logits = self.logits(states)
+            pieces.append(logits.gather(1, ids.unsqueeze(1)).squeeze(1) - logits.logsumexp(1))
+        return torch.cat(pieces) if pieces else hidden.new_zeros(0, dtype=torch.float32)
+
+
+def _device(name: str | None) -> torch.device:
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise OptionError(f"There is no device {name!r}: use 'cpu', 'cuda' or 'cuda:N'.") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ResourceError(f"The device {name!r} was asked for, but PyTorch sees no GPU: use device='cpu'.")
+    return device
+
+
+def _dtype(name: str | None, device: torch.device) -> torch.dtype:
+    if name is None:
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    types = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if name not in types:
+        raise OptionError(f"There is no dtype {name!r}: use one of {', '.join(types)}.")
+    return types[name]

@@ -1,0 +1,90 @@
+"""Choosing the next token from logits: greedy, or drawn from a tempered and trimmed distribution.
+
+Symbols: B rows, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gptapps.errors import OptionError
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a token is chosen; the filters apply in the order of the attributes.
+
+    Attributes:
+        repetition_penalty: above 1 makes tokens of the text so far less likely (Keskar et al. 2019).
+        temperature: divides the logits; 0 is greedy: the most likely token, the lowest id among equals.
+        top_k: keep the k most likely tokens; None keeps all.
+        top_p: keep the smallest set whose probability reaches p (Holtzman et al. 2020); 1 keeps all.
+        min_p: keep tokens at least this fraction as likely as the best (Nguyen et al. 2024); 0 keeps all.
+
+    Raises:
+        OptionError: a value out of its range.
+    """
+
+    repetition_penalty: float = 1.0
+    temperature: float = 0.0
+    top_k: int | None = None
+    top_p: float = 1.0
+    min_p: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, value, holds, range_ in (
+            ("repetition_penalty", self.repetition_penalty, self.repetition_penalty > 0, "above 0"),
+            ("temperature", self.temperature, self.temperature >= 0, "0 or above"),
+            ("top_k", self.top_k, self.top_k is None or self.top_k >= 1, "1 or above"),
+            ("top_p", self.top_p, 0 < self.top_p <= 1, "above 0 and at most 1"),
+            ("min_p", self.min_p, 0 <= self.min_p <= 1, "between 0 and 1"),
+        ):
+            if not holds:
+                raise OptionError(f"{name} is {value}, but has to be {range_}.")
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the most likely token is always taken."""
+        return self.temperature == 0
+
+
+def penalize_repetition(logits: Tensor, seen: Collection[int], penalty: float) -> Tensor:
+    """Return logits (V,) with those of ``seen`` ids divided by ``penalty``, or multiplied where negative."""
+    if penalty == 1 or not seen:
+        return logits
+    ids = torch.tensor(sorted(seen), device=logits.device)
+    scores = logits[ids]
+    return logits.index_copy(0, ids, torch.where(scores < 0, scores * penalty, scores / penalty))
+
+
+def trimmed_probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
+    """Return the probabilities (V,) that a token is drawn from, after temperature, top-k, top-p and min-p."""
+    logits = logits / sampling.temperature
+    if sampling.top_k is not None and sampling.top_k < logits.shape[0]:
+        logits = logits.masked_fill(logits < logits.topk(sampling.top_k).values[-1], -torch.inf)
+    if sampling.top_p < 1:
+        ordered, order = logits.sort(descending=True, stable=True)
+        before = ordered.softmax(0).cumsum(0) - ordered.softmax(0)
+        logits = logits.index_fill(0, order[before >= sampling.top_p], -torch.inf)
+    probabilities = logits.softmax(0)
+    if sampling.min_p > 0:
+        kept = probabilities >= sampling.min_p * probabilities.max()
+        probabilities = torch.where(kept, probabilities, 0.0)
+        probabilities = probabilities / probabilities.sum()
+    return probabilities
+
+
+def draw(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> int:
+    """Draw one token for logits (V,), using exactly one number of ``generator``.
+
+    One number a token, and a generator for each row, is what makes a seed reproduce its text whatever else is
+    in the batch.
+    """
+    cumulative = trimmed_probabilities(logits, sampling).double().cumsum(0)
+    point = torch.rand((), generator=generator, dtype=torch.float64).to(cumulative.device) * cumulative[-1]
+    chosen = int(torch.searchsorted(cumulative, point, right=True))
+    return min(chosen, int((cumulative < cumulative[-1]).sum()))

@@ -1,0 +1,57 @@
+"""What the pipelines take: one frozen record a task, with the gold answer where there is one."""
+
+from __future__ import annotations
+
+from gptapps.outputs import Record
+
+
+class Example(Record):
+    """Base of every task's example; ``language`` chooses the prompt, None leaves it to the pipeline."""
+
+    language: str | None = None
+
+
+class ClassificationExample(Example):
+    """A text, or a pair of texts, to label."""
+
+    text: str
+    text_pair: str | None = None
+    label: str | None = None
+
+
+class QuestionExample(Example):
+    """A question whose answer stands in the context; several gold answers are equally right."""
+
+    question: str
+    context: str
+    answers: tuple[str, ...] = ()
+
+
+class TranslationExample(Example):
+    """A text to translate; ``source`` and ``target`` are language codes such as "en"."""
+
+    text: str
+    source: str | None = None
+    target: str | None = None
+    translations: tuple[str, ...] = ()
+
+
+class SummarizationExample(Example):
+    """A text to summarize; several gold summaries are equally right."""
+
+    text: str
+    summaries: tuple[str, ...] = ()
+
+
+class GenerationExample(Example):
+    """A text to continue, or an instruction to follow."""
+
+    text: str
+
+
+class ScoringExample(Example):
+    """A text to score behind a context, or continuations of the text to compare."""
+
+    text: str
+    context: str = ""
+    continuations: tuple[str, ...] = ()

@@ -1,0 +1,96 @@
+"""A language model from disk and back: backbone and vocabulary projection together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from gptapps.backbone.checkpoint import MAX_SHARD_BYTES, read_checkpoint, write_checkpoint
+from gptapps.backbone.gpt import GPTBackbone
+from gptapps.backbone.weights import HEAD, Weights, build_backbone
+from gptapps.backbone.weights_cache import cached_weights
+from gptapps.errors import CheckpointError, ModelNotFoundError
+from gptapps.heads.language_model import LanguageModelHead
+
+
+def load_language_model(
+    path: Path,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    derived: Path | None = None,
+) -> tuple[GPTBackbone, LanguageModelHead]:
+    """Build a backbone and its vocabulary projection from files.
+
+    Args:
+        path: a directory in the Hugging Face layout, or a GGUF file.
+        dtype: of the weights in memory.
+        device: where to put them.
+        derived: for a GGUF file, a directory that keeps its dequantized tensors; loading is instant from the
+            second time on. Without it they are dequantized each time.
+
+    Returns:
+        Both in evaluation mode. On the CPU in float32 they share mapped memory with the files where they can.
+
+    Raises:
+        ModelNotFoundError: nothing lies at ``path``.
+        CheckpointError: a file is absent or damaged, a tensor missing, surplus or misshapen, or weights pickled.
+        UnsupportedModelError: a family, an option or a tensor type that gptapps doesn't implement.
+        ResourceError: the disk is full.
+
+    Example:
+        >>> backbone, head = load_language_model(Path("gpt2"))              # doctest: +SKIP
+        >>> head(backbone(torch.tensor([[464, 3290]]))).shape               # doctest: +SKIP
+        torch.Size([1, 2, 50257])
+    """
+    weights = _read(path, derived)
+    weights = Weights(weights.config, {name: tensor.to(device, dtype) for name, tensor in weights.tensors.items()})
+    backbone = build_backbone(weights)
+    with torch.device("meta"):
+        head = LanguageModelHead(backbone)
+    if not weights.config.tied_vocabulary:
+        head.load_state_dict(weights.head, assign=True)
+    return backbone.eval(), head.eval()
+
+
+def save_language_model(
+    backbone: GPTBackbone,
+    head: LanguageModelHead,
+    directory: Path,
+    *,
+    max_shard_bytes: int = MAX_SHARD_BYTES,
+    token_ids: Mapping[str, int | list[int] | None] | None = None,
+) -> None:
+    """Write a model in the Hugging Face layout; transformers' AutoModelForCausalLM reads it.
+
+    Args:
+        backbone, head: what to write.
+        directory: created where it is absent.
+        max_shard_bytes: the most one safetensors file may hold.
+        token_ids: ``bos_token_id``, ``eos_token_id`` and ``pad_token_id`` for config.json.
+
+    Raises:
+        ResourceError: the disk is full.
+    """
+    tensors = dict(backbone.state_dict())
+    if not backbone.config.tied_vocabulary:
+        tensors |= {f"{HEAD}{name}": tensor for name, tensor in head.state_dict().items()}
+    write_checkpoint(Weights(backbone.config, tensors), directory, max_shard_bytes=max_shard_bytes, token_ids=token_ids)
+
+
+def _read(path: Path, derived: Path | None) -> Weights:
+    if path.is_dir():
+        return read_checkpoint(path)
+    if path.suffix == ".gguf" and path.is_file():
+        return cached_weights(derived, lambda: _read_gguf(path)) if derived else _read_gguf(path)
+    if path.exists():
+        raise CheckpointError(f"{path} is neither a model directory nor a GGUF file.")
+    raise ModelNotFoundError(f"There is no model at {path}.")
+
+
+def _read_gguf(path: Path) -> Weights:
+    from gptapps.backbone.gguf_checkpoint import read_gguf  # the gguf package isn't needed once weights are kept
+
+    return read_gguf(path)

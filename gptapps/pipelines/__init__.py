@@ -1,0 +1,1 @@
+"""The tasks, ready to call."""

@@ -1,0 +1,162 @@
+"""``pipeline(task)``: from a task's name and a model's name to something to call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, overload
+
+from typing_extensions import TypedDict, Unpack
+
+from gptapps.decoding.language_model import LanguageModel
+from gptapps.errors import OptionError
+from gptapps.model_store import DEFAULT_MODEL, PACKAGED_MODELS, Progress
+from gptapps.pipelines.base import Pipeline, Setup, require_capabilities
+from gptapps.pipelines.classification import ClassificationPipeline
+from gptapps.pipelines.generation import GenerationPipeline
+from gptapps.pipelines.options import (
+    AnswerOptions,
+    ClassificationOptions,
+    GenerationOptions,
+    ScoringOptions,
+    SummaryOptions,
+    TranslationOptions,
+)
+from gptapps.pipelines.question_answering import QuestionAnsweringPipeline
+from gptapps.pipelines.scoring import ScoringPipeline
+from gptapps.pipelines.summarization import SummarizationPipeline
+from gptapps.pipelines.translation import TranslationPipeline
+from gptapps.registry import PIPELINES
+from gptapps.task_catalog import resolve_task
+
+
+class SetupOptions(TypedDict, total=False):
+    """What ``pipeline(...)`` takes for every task, beside the options of the task's calls.
+
+    Keys:
+        model: a packaged model's name, a directory, a GGUF file, a hub id, or a loaded LanguageModel.
+        device: such as "cpu" or "cuda:0"; the GPU where there is one.
+        dtype: "float32", "bfloat16" or "float16"; bfloat16 on a GPU, else float32.
+        threads: of PyTorch, for the whole process.
+        batch_size: inputs that are worked on together.
+        max_cache_bytes: the most memory for keys and values.
+        revision: branch, tag or commit of a hub id.
+        offline: fetch nothing.
+        prompt, system: templates instead of the task's own.
+        shots: worked examples instead of the task's own; an empty list shows none.
+        progress: called with what is being fetched, bytes done and bytes in all.
+    """
+
+    model: str | LanguageModel
+    device: str
+    dtype: str
+    threads: int
+    batch_size: int
+    max_cache_bytes: int
+    revision: str
+    offline: bool
+    prompt: str
+    system: str
+    shots: Sequence[Mapping[str, str]]
+    progress: Progress
+
+
+class ClassificationSetup(SetupOptions, ClassificationOptions, total=False):
+    """Options of ``pipeline("classify", …)``."""
+
+
+class AnswerSetup(SetupOptions, AnswerOptions, total=False):
+    """Options of ``pipeline("answer", …)``."""
+
+
+class TranslationSetup(SetupOptions, TranslationOptions, total=False):
+    """Options of ``pipeline("translate", …)``."""
+
+
+class SummarySetup(SetupOptions, SummaryOptions, total=False):
+    """Options of ``pipeline("summarize", …)``."""
+
+
+class GenerationSetup(SetupOptions, GenerationOptions, total=False):
+    """Options of ``pipeline("generate", …)``."""
+
+
+class ScoringSetup(SetupOptions, ScoringOptions, total=False):
+    """Options of ``pipeline("score", …)``."""
+
+
+Classify = Literal["classify", "text-classification", "zero-shot-classification", "sentiment"]
+Answering = Literal["answer", "question-answering"]
+Translate = Literal["translate", "translation"]
+Summarize = Literal["summarize", "summarization"]
+Generate = Literal["generate", "text-generation"]
+Score = Literal["score"]
+
+
+@overload
+def pipeline(task: Classify, **options: Unpack[ClassificationSetup]) -> ClassificationPipeline: ...
+@overload
+def pipeline(task: Answering, **options: Unpack[AnswerSetup]) -> QuestionAnsweringPipeline: ...
+@overload
+def pipeline(task: Translate, **options: Unpack[TranslationSetup]) -> TranslationPipeline: ...
+@overload
+def pipeline(task: Summarize, **options: Unpack[SummarySetup]) -> SummarizationPipeline: ...
+@overload
+def pipeline(task: Generate, **options: Unpack[GenerationSetup]) -> GenerationPipeline: ...
+@overload
+def pipeline(task: Score, **options: Unpack[ScoringSetup]) -> ScoringPipeline: ...
+@overload
+def pipeline(task: str, **options: Any) -> Any: ...
+def pipeline(task: str, **options: Any) -> Any:
+    """Return a task on a model, ready to call.
+
+    Args:
+        task: a task's name or alias ("summarize", "text-classification", "translation_en_to_fr", …), or the path of
+            a task definition of one's own.
+        options: :class:`SetupOptions`, and the options of the task's calls, which become the default of each call.
+
+    Returns:
+        The task's :class:`~gptapps.pipelines.base.Pipeline`.
+
+    Raises:
+        UnknownNameError: no such task; the message suggests the nearest.
+        OptionError: an option the task doesn't have.
+        ModelError: the model can't be found, fetched, read or used for the task.
+
+    Example:
+        >>> summarize = pipeline("summarize")                       # doctest: +SKIP
+        >>> summarize("A long text …", max_words=40).text           # doctest: +SKIP
+    """
+    definition = resolve_task(task)
+    kind: type[Pipeline[Any, Any]] = PIPELINES.get(definition.pipeline)
+    setup_names = SetupOptions.__annotations__
+    given = {name: value for name, value in options.items() if name in setup_names and value is not None}
+    setup = Setup(
+        options={name: value for name, value in options.items() if name not in setup_names},
+        **{
+            name: given[name]
+            for name in ("batch_size", "max_cache_bytes", "prompt", "system", "shots")
+            if name in given
+        },
+    )
+    model = given.get("model", DEFAULT_MODEL)
+    if isinstance(model, str):
+        require_capabilities(definition.id, definition.needs, PACKAGED_MODELS.get(model))
+        kind.merged_options(definition, setup.options or {})  # refuse wrong ones before anything is fetched
+        if "threads" in given:
+            set_threads(given["threads"])
+        names = ("device", "dtype", "revision", "offline", "progress")
+        model = LanguageModel.load(model, **{name: given[name] for name in names if name in given})
+    return kind(definition, model, setup)
+
+
+def set_threads(threads: int) -> None:
+    """Let PyTorch use that many threads, in the whole process.
+
+    Raises:
+        OptionError: fewer than one.
+    """
+    import torch
+
+    if threads < 1:
+        raise OptionError(f"threads is {threads}, but has to be 1 or above.")
+    torch.set_num_threads(threads)

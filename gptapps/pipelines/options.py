@@ -1,0 +1,113 @@
+"""The named, typed options of every pipeline.
+
+Each is a ``TypedDict``: a type checker and an editor know the names and types that a call takes, one check at run
+time refuses the others in a sentence, and the command line is made from the same names and descriptions. Given to
+``pipeline(...)`` they become the defaults of each call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict  # pydantic asks for this one below Python 3.12
+
+from gptapps.errors import OptionError
+from gptapps.registry import suggestion
+
+Overflow = Literal["error", "truncate", "chunk"]
+
+
+class Options(TypedDict, total=False):
+    """What every pipeline takes."""
+
+    language: Annotated[str, Field(description="language of the prompt, en or zh; by default that of the input")]
+    overflow: Annotated[
+        Overflow, Field(description="input longer than the model holds: refuse it, cut it off, or work on pieces")
+    ]
+
+
+class ClassificationOptions(Options, total=False):
+    """Options of classification."""
+
+    labels: Annotated[Sequence[str], Field(min_length=2, description="the labels to choose from")]
+
+
+class ScoringOptions(Options, total=False):
+    """Options of scoring."""
+
+
+class WritingOptions(Options, total=False):
+    """Options of everything that generates text."""
+
+    max_new_tokens: Annotated[int, Field(ge=1, description="the most tokens to generate for an input")]
+    temperature: Annotated[float, Field(ge=0, description="0 takes the likeliest token; above, tokens are drawn")]
+    top_k: Annotated[int, Field(ge=1, description="draw from the k likeliest tokens")]
+    top_p: Annotated[float, Field(gt=0, le=1, description="draw from the likeliest tokens that reach p together")]
+    min_p: Annotated[float, Field(ge=0, le=1, description="draw from tokens at least p times as likely as the best")]
+    repetition_penalty: Annotated[float, Field(gt=0, description="above 1 discourages tokens that came before")]
+    beams: Annotated[int, Field(ge=1, description="width of beam search; 1 is none")]
+    length_penalty: Annotated[float, Field(description="exponent of the length a beam's score is divided by")]
+    seed: Annotated[int, Field(description="of the random numbers; the same seed and input give the same text")]
+    stop: Annotated[Sequence[str], Field(description="text that ends the output")]
+
+
+class AnswerOptions(WritingOptions, total=False):
+    """Options of question answering."""
+
+
+class SummaryOptions(WritingOptions, total=False):
+    """Options of summarization."""
+
+    max_words: Annotated[int, Field(ge=1, description="the most words of a summary (characters, in Chinese)")]
+
+
+class TranslationOptions(WritingOptions, total=False):
+    """Options of translation."""
+
+    source: Annotated[str, Field(description="language of the input, a code such as en")]
+    target: Annotated[str, Field(description="language of the output, a code such as fr")]
+
+
+class GenerationOptions(WritingOptions, total=False):
+    """Options of generation."""
+
+    returns: Annotated[int, Field(ge=1, description="continuations of each input")]
+
+
+def checked(kind: type, options: Mapping[str, object]) -> dict[str, Any]:
+    """Return ``options`` as a plain dictionary if they fit ``kind``, leaving out those that are None.
+
+    Args:
+        kind: a ``TypedDict`` above, or a plug-in's own.
+        options: name -> value.
+
+    Raises:
+        OptionError: an unknown name or a value of the wrong type or range.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    known = kind.__annotations__
+    for name in given:
+        if name not in known:
+            raise OptionError(
+                f"There is no option {name!r} here.{suggestion(name, known)} Known: {', '.join(sorted(known))}."
+            )
+    if isinstance(stop := given.get("stop"), str):
+        given["stop"] = (stop,)
+    for name in ("labels", "stop"):
+        if isinstance(given.get(name), str):
+            raise OptionError(f"The option {name} is one text, but has to be a list of texts.")
+    try:
+        return dict(_adapter(kind).validate_python(given))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise OptionError(
+            f"The option {'.'.join(map(str, first['loc']))} is {first['input']!r}: {first['msg'].lower()}."
+        ) from None
+
+
+@cache
+def _adapter(kind: type) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)

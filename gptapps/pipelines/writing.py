@@ -1,0 +1,142 @@
+"""What the pipelines that generate text share: from examples to requests, and back in order."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from gptapps.decoding.engine import Engine
+from gptapps.decoding.language_model import LanguageModel
+from gptapps.decoding.request import Completion, Request
+from gptapps.decoding.sampling import Sampling
+from gptapps.outputs import Usage
+from gptapps.pipelines.base import Pipeline
+from gptapps.pipelines.fitting import Piece, fit
+from gptapps.prompts.adapters import Prompt
+
+_DEFAULT_NEW_TOKENS = 128
+
+E = TypeVar("E")
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """One example on its way: the pieces of its input, a request for each, and what was dropped.
+
+    Attributes:
+        example: as it came.
+        language: of its prompts.
+        pieces, requests: the same number of each.
+        dropped_tokens: of the input.
+    """
+
+    example: Any
+    language: str
+    pieces: tuple[Piece, ...]
+    requests: tuple[Request, ...]
+    dropped_tokens: int
+
+    def usage(self, completions: Sequence[Sequence[Completion]]) -> Usage:
+        """Count the tokens of the requests and their continuations."""
+        return Usage(
+            input_tokens=sum(len(request.tokens) for request in self.requests),
+            output_tokens=sum(len(one.tokens) for returned in completions for one in returned),
+            dropped_tokens=self.dropped_tokens,
+            chunks=len(self.pieces),
+        )
+
+
+def encode_prompt(model: LanguageModel, prompt: Prompt) -> tuple[int, ...]:
+    """Return the prompt's ids; a text without any becomes the token that begins texts."""
+    ids = model.tokenizer.encode(prompt.text, special_tokens=prompt.special_tokens)
+    return tuple(ids) or (model.start_id,)
+
+
+def sampling_from(options: Mapping[str, Any]) -> Sampling:
+    """Return the sampling that options ask for."""
+    names = ("repetition_penalty", "temperature", "top_k", "top_p", "min_p")
+    return Sampling(**{name: options[name] for name in names if name in options})
+
+
+def request_from(tokens: tuple[int, ...], prompt: Prompt, options: Mapping[str, Any]) -> Request:
+    """Return the request that a prompt and options make."""
+    return Request(
+        tokens=tokens,
+        max_new_tokens=options.get("max_new_tokens", _DEFAULT_NEW_TOKENS),
+        sampling=sampling_from(options),
+        stop=(*prompt.stop, *options.get("stop", ())),
+        seed=options.get("seed", 0),
+        returns=options.get("returns", 1),
+        beams=options.get("beams", 1),
+        length_penalty=options.get("length_penalty", 1.0),
+    )
+
+
+def draft(
+    pipeline: Pipeline[Any, Any],
+    example: Any,
+    language: str,
+    text: str,
+    render: Callable[[str], Prompt],
+    options: Mapping[str, Any],
+    *,
+    overlap: int = 0,
+    keep_end: bool = False,
+) -> Draft:
+    """Fit an example's text to the model and make a request of each piece.
+
+    Args:
+        pipeline: whose model and task it is.
+        example: as it came.
+        language: of the prompts.
+        text: the part of the input that may be cut.
+        render: the whole prompt around a text.
+        options: merged options.
+        overlap, keep_end: see :func:`gptapps.pipelines.fitting.fit`.
+
+    Raises:
+        InputTooLongError: see there.
+    """
+    model = pipeline.model
+    room = options.get("max_new_tokens", _DEFAULT_NEW_TOKENS)
+    fitted = fit(
+        text,
+        prompt_length=lambda piece: len(encode_prompt(model, render(piece))),
+        tokenizer=model.tokenizer,
+        limit=max(model.context_length - room, 1),
+        overflow=options.get("overflow", "error"),
+        overlap=overlap,
+        keep_end=keep_end,
+    )
+    prompts = [render(piece.text) for piece in fitted.pieces]
+    requests = tuple(request_from(encode_prompt(model, prompt), prompt, options) for prompt in prompts)
+    return Draft(example, language, fitted.pieces, requests, fitted.dropped_tokens)
+
+
+def complete_drafts(
+    engine: Engine, drafts: Iterable[Draft]
+) -> Iterator[tuple[Draft, tuple[tuple[Completion, ...], ...]]]:
+    """Yield each draft with the continuations of its requests, lazily and in order, batched across drafts."""
+    waiting: deque[Draft] = deque()
+
+    def requests() -> Iterator[Request]:
+        for one in drafts:
+            waiting.append(one)
+            yield from one.requests
+
+    collected: list[tuple[Completion, ...]] = []
+    for completions in engine.complete(requests()):
+        collected.append(completions)
+        if len(collected) == len(waiting[0].requests):
+            yield waiting.popleft(), tuple(collected)
+            collected = []
+
+
+def with_constraint(one: Draft, constraint: Callable[[Piece], Any]) -> Draft:
+    """Return the draft with each request held to what ``constraint`` makes of its piece."""
+    requests = tuple(
+        replace(request, constraint=constraint(piece)) for piece, request in zip(one.pieces, one.requests, strict=True)
+    )
+    return replace(one, requests=requests)

@@ -1,0 +1,17 @@
+"""TOML files that say what a task is: schema, families, checks and reading."""
+
+from gptapps.task_definition.checks import shot_problem, template_problem
+from gptapps.task_definition.families import FAMILIES, Family
+from gptapps.task_definition.reading import load_task_definition
+from gptapps.task_definition.schema import Defaults, PromptTexts, TaskDefinition
+
+__all__ = [
+    "FAMILIES",
+    "Defaults",
+    "Family",
+    "PromptTexts",
+    "TaskDefinition",
+    "load_task_definition",
+    "shot_problem",
+    "template_problem",
+]

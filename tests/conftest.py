@@ -1,0 +1,92 @@
+"""What every test may use: the real data, the real models, two threads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+
+from gptapps.decoding.language_model import LanguageModel
+from gptapps.model_store import DEFAULT_MODEL, pull, resolve
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA_ROOT = Path(os.environ.get("GPTAPPS_DATA_ROOT", ROOT.parent / "shared" / "data"))
+
+settings.register_profile(
+    "gptapps", deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("gptapps")
+torch.set_num_threads(2)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what reads the real data sets where they are absent."""
+    if not DATA_ROOT.is_dir():
+        for item in items:
+            if item.get_closest_marker("data"):
+                item.add_marker(pytest.mark.skip(reason=f"no data sets at {DATA_ROOT}"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print how many tests on real data ran."""
+    seen = {"passed": 0, "failed": 0, "skipped": 0}
+    for outcome in seen:
+        for report in terminalreporter.stats.get(outcome, []):
+            seen[outcome] += "data" in report.keywords
+    terminalreporter.write_line(
+        f"tests on real data: {seen['passed']} passed, {seen['failed']} failed, {seen['skipped']} skipped"
+    )
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail where the real data is there but a test on it was skipped."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    skipped = [report for report in reporter.stats.get("skipped", []) if "data" in report.keywords] if reporter else []
+    if DATA_ROOT.is_dir() and skipped:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """The folder of real data sets; tests that use it are marked ``data``."""
+    return DATA_ROOT
+
+
+@pytest.fixture(scope="session")
+def default_gguf() -> Path:
+    """The default model's file, fetched into the user's cache where it isn't there yet."""
+    return resolve(DEFAULT_MODEL).path
+
+
+@pytest.fixture(scope="session")
+def default_model() -> LanguageModel:
+    """The default model, loaded once."""
+    return LanguageModel.load(DEFAULT_MODEL)
+
+
+@pytest.fixture(scope="session")
+def gemma_gguf() -> Path:
+    """The Gemma file: where its terms were accepted, or ``GPTAPPS_TEST_ACCEPT_LICENCE`` names it."""
+    if os.environ.get("GPTAPPS_TEST_ACCEPT_LICENCE") == "gemma-3-270m":
+        return pull("gemma-3-270m", accept_licence=True).path
+    try:
+        return resolve("gemma-3-270m", offline=True).path
+    except Exception as error:
+        pytest.skip(f"gemma-3-270m is not in the cache: {error}")
+
+
+@pytest.fixture(scope="session")
+def gemma_model(gemma_gguf: Path) -> LanguageModel:
+    """Gemma, loaded once."""
+    return LanguageModel.load("gemma-3-270m")
+
+
+@pytest.fixture
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A cache folder of the test's own, empty."""
+    monkeypatch.setenv("GPTAPPS_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
