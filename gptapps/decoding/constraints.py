@@ -5,7 +5,6 @@ from __future__ import annotations
 import bisect
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import accumulate
 
 from gptapps.errors import DataError
@@ -41,7 +40,7 @@ class SubstringConstraint:
         self.bytes = text.encode()
         self.end_ids = frozenset(end_ids)
         self.leading = leading.encode()
-        self._ids_by_bytes = ids_by_bytes(tokenizer)
+        self._ids_by_bytes = tokenizer.ids_by_bytes()
         self._longest = max(map(len, self._ids_by_bytes))
         self.borders = list(accumulate((len(char.encode()) for char in text), initial=0))  # byte of each character
         self.starts = [self.borders[place] for place in range(len(text)) if _word_starts(text, place)]
@@ -91,8 +90,11 @@ class SubstringState:
 
     def allowed(self) -> Collection[int]:
         """Return the ids that continue the text, and the end tokens where a word has ended."""
-        at_end = any(position in self._constraint.ends for _, position in self._places)
-        return self._options.keys() | self._constraint.end_ids if at_end else self._options.keys()
+        return self._options.keys() | self._constraint.end_ids if self._at_end() else self._options.keys()
+
+    def end(self) -> int | None:
+        """Return an end token where a word has ended, else None."""
+        return min(self._constraint.end_ids) if self._at_end() else None
 
     def advance(self, token: int) -> None:
         """Keep the places at which the text goes on with ``token``."""
@@ -106,6 +108,9 @@ class SubstringState:
         for start, position in self._places:
             for following, behind in self._constraint.following(position).items():
                 self._options.setdefault(following, []).append((start, behind))
+
+    def _at_end(self) -> bool:
+        return any(position in self._constraint.ends for _, position in self._places)
 
     def span(self) -> Span:
         """Return the first place in the text that reads as generated, up to the last whole word.
@@ -121,17 +126,6 @@ class SubstringState:
             raise DataError("No answer was generated, so it has no place in the context.")
         start, position = self._places[0]
         return self._constraint.span(start, min(end for end in self._constraint.ends if end >= position))
-
-
-@lru_cache(maxsize=4)
-def ids_by_bytes(tokenizer: Tokenizer) -> Mapping[bytes, tuple[int, ...]]:
-    """Return which tokens stand for which bytes; several may stand for the same, special ones for none."""
-    found: dict[bytes, tuple[int, ...]] = {}
-    for token in range(tokenizer.vocabulary_size):
-        spelled = tokenizer.token_bytes(token)
-        if spelled:
-            found[spelled] = (*found.get(spelled, ()), token)
-    return found
 
 
 def _is_word_character(char: str) -> bool:

@@ -97,7 +97,7 @@ class Engine:
         finished: dict[int, tuple[Completion, ...]] = {}
         taken = following = 0
         while True:
-            for request in intake.take(self.batch_size * _LOOK_AHEAD - run.open):
+            for request in intake.take(self.batch_size * _LOOK_AHEAD - (taken - following)):
                 run.add(taken, request)
                 taken += 1
             if not run.open:
@@ -272,7 +272,10 @@ def _choose_one(row: _Row, logits: Tensor) -> int:
     sampling = row.request.sampling
     logits = penalize_repetition(logits, {*row.request.tokens, *row.tokens}, sampling.repetition_penalty)
     if row.constraint is not None:
-        allowed = torch.tensor(sorted(row.constraint.allowed()), device=logits.device)
+        ids, end = row.constraint.allowed(), row.constraint.end()
+        if end is not None and int(logits.argmax()) not in ids:
+            return end
+        allowed = torch.tensor(sorted(ids), device=logits.device)
         logits = torch.full_like(logits, -torch.inf).index_copy(0, allowed, logits[allowed])
     if sampling.greedy or row.generator is None:
         return int(logits.argmax())

@@ -72,7 +72,7 @@ class LanguageModel:
         backbone, head = load_language_model(
             local.path, dtype=number_type, device=where, derived=derived and derived / "weights"
         )
-        tokenizer = load_tokenizer(local.path, cache=derived and derived / "tokenizer")
+        tokenizer = load_tokenizer(local.path, derived=derived)
         return cls(name, backbone.eval(), head.eval(), tokenizer, local.packaged)
 
     @property

@@ -27,6 +27,9 @@ class ConstraintState(Protocol):
     def allowed(self) -> Collection[int]:
         """Return the ids that may come next; never empty."""
 
+    def end(self) -> int | None:
+        """Return the token to end with where the model would rather say something else; None where it may not end."""
+
     def advance(self, token: int) -> None:
         """Take ``token`` as the one that came."""
 

@@ -27,7 +27,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import chain
 from typing import Any, Literal
 
 from gptapps.errors import OptionError
@@ -164,12 +163,10 @@ def _cmrc_text(text: str) -> str:
 
 
 def _cmrc_units(text: str) -> list[str]:
-    pieces = _CHINESE_OR_RUN.findall(_cmrc_text(text))
-    return list(chain.from_iterable([character] if character else _words(run) for character, run in pieces))
-
-
-def _words(run: str) -> list[str]:
-    return list(_word_tokenizer().tokenize(run))
+    units: list[str] = []
+    for character, run in _CHINESE_OR_RUN.findall(_cmrc_text(text)):
+        units.extend([character] if character else _word_tokenizer().tokenize(run))
+    return units
 
 
 @cache

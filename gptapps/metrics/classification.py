@@ -84,6 +84,10 @@ class F1(AdditiveMetric[str, str]):
         weights = expected if self.average == "weighted" else occurring.astype(np.float64)
         return np.asarray((scores * weights).sum(axis=1) / weights.sum(axis=1))
 
+    def details(self, references: Sequence[str], language: str) -> Mapping[str, object]:
+        """The average."""
+        return {"average": self.average}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matthews(AdditiveMetric[str, str]):

@@ -8,7 +8,7 @@ from typing import Any, overload
 
 from typing_extensions import Unpack
 
-from gptapps.decoding.constraints import Span, SubstringConstraint, ids_by_bytes
+from gptapps.decoding.constraints import Span, SubstringConstraint
 from gptapps.decoding.request import Completion, Request
 from gptapps.errors import DataError
 from gptapps.examples import QuestionExample
@@ -104,7 +104,7 @@ class QuestionAnsweringPipeline(Pipeline[QuestionExample, Answer]):
         one = draft(self, example, language, example.context, render, options, overlap=_OVERLAP)
         prefix = render(example.context).answer_prefix
         tokenizer = self.model.tokenizer
-        newlines = [token for ending in (b"\n", b"\n\n") for token in ids_by_bytes(tokenizer).get(ending, ())]
+        newlines = [token for ending in (b"\n", b"\n\n") for token in tokenizer.ids_by_bytes().get(ending, ())]
 
         def constraint(piece: Piece) -> SubstringConstraint:
             return SubstringConstraint(tokenizer, piece.text, end_ids=(*tokenizer.eos_ids, *newlines), leading=prefix)

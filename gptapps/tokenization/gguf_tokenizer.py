@@ -8,7 +8,8 @@ Source: the GGUF specification, section "Tokenizer", https://github.com/ggml-org
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers
@@ -17,9 +18,6 @@ from gptapps.errors import CheckpointError, UnsupportedModelError
 from gptapps.tokenization.merges import FIRST, derive_merges
 from gptapps.tokenization.parts import TokenizerParts
 from gptapps.tokenization.special_tokens import add_missing_tokens, special, surround
-
-if TYPE_CHECKING:
-    import gguf
 
 _NORMAL, _CONTROL, _USER_DEFINED, _UNUSED = 1, 3, 4, 5
 
@@ -42,14 +40,14 @@ _GPT2 = ("gpt-2", "default")
 _SMOLLM = ("smollm",)
 
 
-def read_gguf(reader: gguf.GGUFReader) -> TokenizerParts:
-    """Read the tokenizer that an opened GGUF file describes.
+def read_gguf(path: Path) -> TokenizerParts:
+    """Read the tokenizer that a GGUF file describes.
 
     Raises:
-        CheckpointError: a key is missing, or the lists don't fit each other.
+        CheckpointError: the file is damaged, a key is missing, or the lists don't fit each other.
         UnsupportedModelError: a tokenizer model or a way of splitting that gptapps doesn't know.
     """
-    metadata = _Metadata(reader)
+    metadata = _Metadata(path)
     tokens: list[str] = metadata.required("tokens")
     kinds: list[int] = metadata.get("token_type", [_NORMAL] * len(tokens))
     if len(kinds) != len(tokens):
@@ -99,13 +97,14 @@ def read_gguf(reader: gguf.GGUFReader) -> TokenizerParts:
 
 
 class _Metadata:
-    def __init__(self, reader: gguf.GGUFReader) -> None:
-        self._reader = reader
-        self.source = str(getattr(reader.data, "filename", None) or "The GGUF file")
+    def __init__(self, path: Path) -> None:
+        from gptapps.backbone.gguf_file import GGUFFile  # loads PyTorch, which tokenizers can do without
+
+        self._file = GGUFFile(path)
+        self.source = str(path)
 
     def get(self, key: str, default: Any) -> Any:
-        field = self._reader.get_field(f"tokenizer.ggml.{key}")
-        return default if field is None else field.contents()
+        return self._file.get(f"tokenizer.ggml.{key}", default)
 
     def required(self, key: str) -> Any:
         value = self.get(key, None)
@@ -125,8 +124,8 @@ class _Metadata:
         return token_id
 
     def chat_template(self) -> str | None:
-        field = self._reader.get_field("tokenizer.chat_template")
-        return None if field is None else str(field.contents())
+        template: str | None = self._file.get("tokenizer.chat_template")
+        return template
 
 
 def _byte_level_backend(tokens: list[str], metadata: _Metadata) -> tokenizers.Tokenizer:

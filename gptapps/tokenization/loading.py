@@ -11,15 +11,17 @@ from pathlib import Path
 from gptapps.errors import GPTAppsError
 from gptapps.tokenization.tokenizer import Tokenizer
 
+CACHE_VERSION = 1  # raise it when the reading of GGUF files changes
+
 logger = logging.getLogger("gptapps")
 
 
-def load_tokenizer(path: Path, *, cache: Path | None = None) -> Tokenizer:
+def load_tokenizer(path: Path, *, derived: Path | None = None) -> Tokenizer:
     """Return the tokenizer of a model directory or a GGUF file.
 
     Args:
         path: the directory or file.
-        cache: folder for what is made from a GGUF file, which takes seconds where the vocabulary is large; None
+        derived: folder for what is made from a GGUF file, which takes seconds where the vocabulary is large; None
             makes it anew each time.
 
     Raises:
@@ -27,25 +29,32 @@ def load_tokenizer(path: Path, *, cache: Path | None = None) -> Tokenizer:
     """
     if path.is_dir():
         return Tokenizer.from_directory(path)
-    if cache is not None and (cache / "tokenizer.json").is_file():
+    if derived is None:
+        return Tokenizer.from_gguf(path)
+    kept = derived / f"tokenizer-{CACHE_VERSION}"
+    if (kept / "tokenizer.json").is_file():
         try:
-            return Tokenizer.from_directory(cache)
+            return Tokenizer.from_directory(kept)
         except GPTAppsError as error:
-            logger.warning("The cached tokenizer is broken and is made again: %s", error)
-            shutil.rmtree(cache, ignore_errors=True)
-    import gguf  # late: directories don't need it
-
-    tokenizer = Tokenizer.from_gguf(gguf.GGUFReader(path))
-    if cache is not None:
-        _keep(tokenizer, cache)
+            logger.warning("The kept tokenizer is broken and is made again: %s", error)
+            shutil.rmtree(kept, ignore_errors=True)
+    tokenizer = Tokenizer.from_gguf(path)
+    _keep(tokenizer, kept)
     return tokenizer
 
 
-def _keep(tokenizer: Tokenizer, cache: Path) -> None:
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=cache.name, dir=cache.parent))
-    tokenizer.save(aside)
+def _keep(tokenizer: Tokenizer, kept: Path) -> None:
     try:
-        os.replace(aside, cache)
-    except OSError:  # another process was faster
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=f"{kept.name}-", dir=kept.parent))
+    except OSError as error:
+        logger.warning("The tokenizer can't be kept in %s and is made anew each time: %s", kept.parent, error)
+        return
+    try:
+        tokenizer.save(aside)
+        os.replace(aside, kept)
+    except (OSError, GPTAppsError) as error:
+        if not kept.is_dir():  # else another process was faster
+            logger.warning("The tokenizer can't be kept in %s and is made anew each time: %s", kept, error)
+    finally:
         shutil.rmtree(aside, ignore_errors=True)

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from gptapps.errors import CapabilityError, DataError, ResourceError
 from gptapps.tokenization.chat_template import ChatTemplate
@@ -16,9 +15,6 @@ from gptapps.tokenization.gguf_tokenizer import read_gguf
 from gptapps.tokenization.parts import TokenizerParts
 from gptapps.tokenization.text_stream import TextStream
 from gptapps.tokenization.token_spelling import spelled_bytes, spelling_of
-
-if TYPE_CHECKING:
-    import gguf
 
 
 class Tokenizer:
@@ -77,14 +73,14 @@ class Tokenizer:
         return cls(read_directory(path))
 
     @classmethod
-    def from_gguf(cls, reader: gguf.GGUFReader) -> Tokenizer:
-        """Read the tokenizer that an opened GGUF file carries.
+    def from_gguf(cls, path: Path) -> Tokenizer:
+        """Read the tokenizer that a GGUF file carries.
 
         Raises:
             CheckpointError: the file lacks a key, or its lists don't fit each other.
             UnsupportedModelError: a kind of tokenizer gptapps doesn't know.
         """
-        return cls(read_gguf(reader))
+        return cls(read_gguf(Path(path)))
 
     def encode(self, text: str, *, special_tokens: bool = True) -> list[int]:
         """Return the ids of ``text``.
@@ -154,7 +150,7 @@ class Tokenizer:
     def ids_by_bytes(self) -> Mapping[bytes, tuple[int, ...]]:
         """Return, for every byte string some token stands for, the ids of those tokens, lowest first.
 
-        Special tokens stand for none. Computed on the first call, in about a microsecond a token.
+        Special tokens stand for none. Computed on the first call and kept.
         """
         return self._ids_by_bytes
 

@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import gguf
 import pytest
 from tiny_vocabularies import (
     byte_level_vocabulary,
@@ -23,12 +22,12 @@ from gptapps.tokenization.tokenizer import Tokenizer
 
 @pytest.fixture(scope="session")
 def smollm(default_gguf: Path) -> Tokenizer:
-    return Tokenizer.from_gguf(gguf.GGUFReader(default_gguf))
+    return Tokenizer.from_gguf(default_gguf)
 
 
 @pytest.fixture(scope="session")
 def gemma(gemma_gguf: Path) -> Tokenizer:
-    return Tokenizer.from_gguf(gguf.GGUFReader(gemma_gguf))
+    return Tokenizer.from_gguf(gemma_gguf)
 
 
 @pytest.fixture(scope="session")
@@ -86,13 +85,11 @@ def word_end(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
 def sentencepiece(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
     """Byte fallback, no space before a text."""
     path = tmp_path_factory.mktemp("sentencepiece") / "tiny.gguf"
-    return Tokenizer.from_gguf(
-        gguf.GGUFReader(write_gguf(path, sentencepiece_metadata() | {"add_space_prefix": False}))
-    )
+    return Tokenizer.from_gguf(write_gguf(path, sentencepiece_metadata() | {"add_space_prefix": False}))
 
 
 @pytest.fixture(scope="session")
 def prefixed_sentencepiece(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
     """Byte fallback, a space before a text."""
     path = tmp_path_factory.mktemp("prefixed") / "tiny.gguf"
-    return Tokenizer.from_gguf(gguf.GGUFReader(write_gguf(path, sentencepiece_metadata())))
+    return Tokenizer.from_gguf(write_gguf(path, sentencepiece_metadata()))

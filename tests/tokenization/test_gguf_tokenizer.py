@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import gguf
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,7 +41,7 @@ TEXTS = [
 
 
 def _read(path: Path) -> Tokenizer:
-    return Tokenizer.from_gguf(gguf.GGUFReader(path))
+    return Tokenizer.from_gguf(path)
 
 
 def _oracle(path: Path) -> Any:
