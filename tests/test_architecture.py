@@ -53,7 +53,7 @@ CLEAN = {
     "kernels/reference.py": "import torch\n",
     "metrics/__init__.py": "import numpy\n",
     "backbone/__init__.py": "",
-    "backbone/gpt.py": "import torch\nfrom house import kernels\nfrom .config import Config\nfrom ..errors import Wrong\n",
+    "backbone/gpt.py": "import torch\nfrom house import kernels\nfrom .config import Config\nfrom ..errors import E\n",
     "backbone/config.py": "",
     "wheel_download.py": "from house.packaged_models import MODELS\n",
     "packaged_models.py": "",

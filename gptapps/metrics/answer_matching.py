@@ -172,7 +172,7 @@ def _cmrc_units(text: str) -> list[str]:
 @cache
 def _word_tokenizer() -> Any:
     # What the script calls on such runs. The import takes over a second.
-    from nltk.tokenize import NLTKWordTokenizer  # type: ignore[import-untyped]
+    from nltk.tokenize import NLTKWordTokenizer
 
     return NLTKWordTokenizer()
 
