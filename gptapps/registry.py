@@ -102,17 +102,25 @@ class Registry:
         module, _, attribute = path.partition(":")
         try:
             return getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
+        except Exception as error:  # the module is someone else's and may fail in any way
             raise GPTAppsError(
-                f"The {self.kind} {name!r} of {self._origins[name]} can't be loaded from {path!r}: {error}."
+                f"The {self.kind} {name!r} of {self._origins[name]} can't be loaded from {path!r} "
+                f"({type(error).__name__}: {error}): mend or uninstall it."
             ) from error
 
     def _read_plugins(self) -> None:
         if self._plugins_read:
             return
-        for point in metadata.entry_points(group=self.group):
-            origin = point.dist.name if point.dist else point.value
-            self.register(point.name, point.value, origin=f"the distribution {origin!r}")
+        added: list[str] = []
+        try:
+            for point in metadata.entry_points(group=self.group):
+                origin = point.dist.name if point.dist else point.value
+                self.register(point.name, point.value, origin=f"the distribution {origin!r}")
+                added.append(point.name)
+        except DuplicateNameError:
+            for name in added:  # the next reading has to meet the same two, not a name it added itself
+                del self._entries[name], self._origins[name]
+            raise
         self._plugins_read = True
 
 

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
+
+from gptapps import kernels
+
+
+class Linear(nn.Linear):
+    """``x @ weight.T + bias`` by :func:`gptapps.kernels.linear`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (..., outputs) for (..., inputs)."""
+        return kernels.linear(x, self.weight, self.bias)
 
 
 def linear(inputs: int, outputs: int, *, bias: bool) -> nn.Linear:
     """Return a layer with weight (outputs, inputs) and, where asked, a bias (outputs,)."""
-    return nn.Linear(inputs, outputs, bias=bias)
+    return Linear(inputs, outputs, bias=bias)

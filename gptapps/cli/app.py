@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import sys
@@ -28,8 +27,15 @@ class Commands(click.Group):
         """Return a fixed command, or that of a task by id, alias or the path of a definition."""
         return super().get_command(ctx, cmd_name) or TaskCommand(resolve_task(cmd_name), name=cmd_name)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was named; a reader of its output that has seen enough ends it quietly."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # as with `| head`; click itself would call it a failure
+            _discard_output()
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+
+@click.group(cls=Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(gptapps.__version__, "-V", "--version", message="gptapps %(version)s")
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no remarks.")
 @click.pass_context
@@ -49,6 +55,8 @@ def app(context: click.Context, quiet: bool) -> None:
     """
     context.obj = {"progress": not quiet and sys.stderr.isatty()}
     logging.getLogger("gptapps").setLevel(logging.ERROR if quiet else logging.WARNING)
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 app.add_command(models)
@@ -86,17 +94,15 @@ def run(arguments: list[str] | None = None) -> int:
         click.echo("gptapps: interrupted; what was written so far is complete.", err=True)
         return 130
     except OSError as error:
-        return _broken_output(error)
+        _discard_output()
+        where = f" ({error.filename})" if error.filename else ""
+        return _fail(f"Reading or writing failed{where}: {(error.strerror or str(error)).lower()}.")
     return result if isinstance(result, int) else 0
 
 
-def _broken_output(error: OSError) -> int:
-    # Python flushes standard output once more at exit; point it elsewhere so that this one message is all.
+def _discard_output() -> None:
+    # Python flushes standard output once more at exit; point it elsewhere so that it doesn't fail there again.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    if error.errno == errno.EPIPE:
-        return 0  # the reader has seen enough, as with `| head`
-    where = f" ({error.filename})" if error.filename else ""
-    return _fail(f"Reading or writing failed{where}: {(error.strerror or str(error)).lower()}.")
 
 
 def _fail(message: str) -> int:

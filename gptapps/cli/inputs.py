@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from gptapps.datasets import Format, Row, chosen_fields, parse_rows, read_rows
-from gptapps.errors import DataError, OptionError
+from gptapps.datasets import Format, Row, chosen_fields, format_of, parse_rows, read_rows
+from gptapps.errors import CapabilityError, DataError, OptionError
+
+T = TypeVar("T")
 
 _STANDARD_INPUT = Path("-")
+_SHOWN_CHARACTERS = 60  # of a path that leads nowhere: it may be a whole text
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,20 +37,31 @@ class RowReader:
     @property
     def several(self) -> bool:
         """Whether more than one input may come, so that each result has to stay on a line of its own."""
-        one_text = self.format in (None, "text") and all(
-            path.suffix not in (".jsonl", ".ndjson", ".csv", ".tsv") for path in self.files
-        )
-        return not one_text or len(self.files) + len(self.texts) > 1
+        formats = [self.format or format_of(path) for path in self.files] or [self.format or "text"]
+        return any(format != "text" for format in formats) or len(self.files) + len(self.texts) > 1
 
     def require_input(self, command: str) -> None:
-        """Raise :class:`OptionError` where there is nothing to read, before a model is loaded."""
-        if not self.files and not self.texts and sys.stdin.isatty():
+        """Refuse what can't be read before a model is loaded.
+
+        Args:
+            command: whose help says more.
+
+        Raises:
+            OptionError: nothing to read, or standard input named twice.
+            DataError: no such file.
+        """
+        if not self.files and not self.texts and (sys.stdin is None or sys.stdin.isatty()):
             raise OptionError(
                 f"There is nothing to read: give files, - for standard input, or --text; see {command} -h."
             )
+        if self.files.count(_STANDARD_INPUT) > 1:
+            raise OptionError("Standard input can be read only once: name - once.")
         for path in self.files:
-            if path != _STANDARD_INPUT and not path.is_file():
-                raise DataError(f"There is no file {path}." if not path.exists() else f"{path} is no file.")
+            if path != _STANDARD_INPUT and not os.path.exists(path):
+                shown = str(path) if len(str(path)) <= _SHOWN_CHARACTERS else f"{str(path)[:_SHOWN_CHARACTERS]}…"
+                raise DataError(f"There is no file {shown!r}: check the path, or give a text itself with --text.")
+            if os.path.isdir(path):
+                raise DataError(f"{path} is a folder: name the files in it.")
 
     def rows(self) -> Iterator[Row]:
         """Yield the inputs in order."""
@@ -54,18 +70,22 @@ class RowReader:
         for path in self.files or (() if self.texts else (_STANDARD_INPUT,)):
             if path == _STANDARD_INPUT:
                 stream = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig", newline="")
-                yield from parse_rows(stream, "standard input", self.format or "text")
+                try:
+                    yield from parse_rows(stream, "standard input", self.format or "text")
+                finally:
+                    stream.detach()  # else standard input is closed with it
             else:
                 yield from read_rows(path, self.format)
 
 
-def examples_of(rows: Iterator[Row], task: Any, fields: Mapping[str, str]) -> Iterator[Any]:
-    """Yield a task's example for each row; an error names the row.
+def examples_of(rows: Iterable[Row], task: Any, fields: Mapping[str, str], places: deque[str]) -> Iterator[Any]:
+    """Yield a task's example for each row.
 
     Args:
         rows: inputs; the field ``text`` of a plain text becomes the one field of the example that is missing.
         task: the pipeline.
         fields: fields given as options, the same for every row.
+        places: gets the place of each row, for :func:`with_places`.
 
     Raises:
         DataError: a row that is no example of the task.
@@ -73,12 +93,32 @@ def examples_of(rows: Iterator[Row], task: Any, fields: Mapping[str, str]) -> It
     known = task.example_type.model_fields
     required = tuple(name for name, field in known.items() if field.is_required())
     for row in rows:
+        places.append(row.where)
         missing = [name for name in required if name not in row.fields and name not in fields]
         if "text" in row.fields and "text" not in known and len(missing) == 1:
             row = Row({**row.fields, missing[0]: row.fields["text"]}, row.where)
         row = Row({**row.fields, **fields}, row.where)
-        try:
-            yield task.as_example(chosen_fields(row, tuple(known), required))
-        except DataError as error:
-            sentence = str(error)
-            raise DataError(sentence if sentence.startswith(row.where) else f"{row.where}: {sentence}") from None
+        yield task.as_example(chosen_fields(row, tuple(known), required))
+
+
+def with_places(outputs: Iterable[T], places: deque[str]) -> Iterator[T]:
+    """Pass outputs on; the error of an input gets to say which.
+
+    Outputs come in order and an input's error behind those of all inputs before it, so it belongs to the first
+    place that had no output.
+
+    Args:
+        outputs: of a pipeline.
+        places: where its inputs came from, filled while they are read.
+
+    Raises:
+        GPTAppsError: what the pipeline raised, with the place in front.
+    """
+    try:
+        for output in outputs:
+            places.popleft()
+            yield output
+    except (DataError, CapabilityError) as error:
+        if not places or str(error).startswith(places[0]):
+            raise
+        raise type(error)(f"{places[0]}: {error}") from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gptapps.outputs import Classification, Likelihood, Output
+from gptapps.outputs import Classification, Generation, Likelihood, Output
 
 
 def as_json(output: Output) -> str:
@@ -15,14 +15,17 @@ def as_text(output: Output, *, one_line: bool) -> str:
 
     Args:
         output: of any task.
-        one_line: fold line breaks, so that line i is the result of input i.
+        one_line: fold line breaks, so that line i is the result of input i; several continuations of one input
+            stand behind each other with tabs between them, instead of each on a line.
     """
     match output:
         case Classification():
-            text = f"{output.label}\t{output.score:.4f}"
+            texts = [f"{output.label}\t{output.score:.4f}"]
         case Likelihood():
             best = "" if output.best is None else f"\tbest {output.best}"
-            text = f"perplexity {output.perplexity:.4f}\tlog-likelihood {output.log_likelihood:.4f}{best}"
+            texts = [f"perplexity {output.perplexity:.4f}\tlog-likelihood {output.log_likelihood:.4f}{best}"]
+        case Generation():
+            texts = list(output.texts)
         case _:
-            text = str(getattr(output, "text", output))
-    return " ".join(text.split("\n")) if one_line else text
+            texts = [str(getattr(output, "text", output))]
+    return "\t".join(" ".join(text.splitlines()) for text in texts) if one_line else "\n".join(texts)

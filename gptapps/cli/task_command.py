@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,9 +12,10 @@ from typing import Annotated, Any, Literal
 import click
 from pydantic.fields import FieldInfo
 
-from gptapps.cli.inputs import RowReader, examples_of
+from gptapps.cli.inputs import RowReader, examples_of, with_places
 from gptapps.cli.progress import Progress
 from gptapps.cli.rendering import as_json, as_text
+from gptapps.errors import OptionError
 from gptapps.registry import PIPELINES
 from gptapps.task_definition import TaskDefinition
 
@@ -28,7 +30,7 @@ class TaskCommand(click.Command):
             name,
             help=(
                 f"{definition.summary}\n\nFILES are read in turn, - is standard input: .txt is one input, .jsonl, .csv "
-                "and .tsv one a row, with the columns that `gptapps tasks` and the documentation name."
+                "and .tsv hold one a row."
             ),
             short_help=definition.summary,
             context_settings={"max_content_width": 100},
@@ -50,6 +52,15 @@ class TaskCommand(click.Command):
             ]
         self.params = self._made
         return super().get_params(ctx)
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the summary, and which columns a row has."""
+        super().format_help_text(ctx, formatter)
+        fields = PIPELINES.get(self._definition.pipeline).example_type.model_fields
+        columns = [name if field.is_required() else f"[{name}]" for name, field in fields.items()]
+        with formatter.indentation():
+            formatter.write_paragraph()
+            formatter.write_text(f"Columns of a row, those in brackets may be absent: {', '.join(columns)}.")
 
     def invoke(self, ctx: click.Context) -> None:
         """Run with the parameters that were parsed."""
@@ -84,8 +95,10 @@ class TaskCommand(click.Command):
             options["shots"] = ()
         with Progress(show_progress) as progress:
             task = pipeline(self._task_name(), progress=progress.download, **options)
-            examples = examples_of(reader.rows(), task, {k: v for k, v in fields.items() if v is not None})
-            _write(progress.count(task.run(examples, {})), json=json, several=reader.several)
+            places: deque[str] = deque()
+            examples = examples_of(reader.rows(), task, {k: v for k, v in fields.items() if v is not None}, places)
+            outputs = with_places(task.run(examples, {}), places)
+            _write(progress.count(outputs), json=json, several=reader.several)
 
     def _task_name(self) -> str:
         return self.name or self._definition.id
@@ -93,7 +106,13 @@ class TaskCommand(click.Command):
 
 def _write(outputs: Iterable[Any], *, json: bool, several: bool) -> None:
     for output in outputs:
-        click.echo(as_json(output) if json else as_text(output, one_line=several))
+        try:
+            click.echo(as_json(output) if json else as_text(output, one_line=several))
+        except UnicodeEncodeError as error:
+            raise OptionError(
+                f"The output's encoding, {error.encoding}, has no {error.object[error.start]!r}: set "
+                "PYTHONIOENCODING=utf-8."
+            ) from None
 
 
 def _single_text_fields(kind: Any) -> Iterator[str]:

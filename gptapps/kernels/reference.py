@@ -11,6 +11,36 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+_FEW_ROWS = 16
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return ``x @ weight.T + bias``.
+
+    On the CPU, MKL multiplies a matrix by one vector on a single thread, and few rows by a transposed matrix at a
+    fraction of the memory's speed. Written the other way round, and one row as two, the same product reads the
+    weights two to three times as fast, which is what decoding waits for.
+
+    Args:
+        x: (..., C).
+        weight: (F, C).
+        bias: (F,) or None.
+
+    Returns:
+        (..., F).
+    """
+    rows = x.numel() // x.shape[-1]
+    if rows > _FEW_ROWS or x.device.type != "cpu" or x.dtype != torch.float32 or rows == 0:
+        return F.linear(x, weight, bias)
+    flat = x.reshape(rows, -1)
+    if rows == 1:
+        out = torch.matmul(weight, flat.expand(2, -1).contiguous().T)[:, :1]
+    else:
+        out = torch.matmul(weight, flat.T)
+    out = out.T.reshape(*x.shape[:-1], weight.shape[0])
+    return out if bias is None else out + bias
+
+
 def layer_norm(x: Tensor, weight: Tensor, bias: Tensor | None, epsilon: float) -> Tensor:
     """Normalize the last axis to mean 0 and variance 1, then scale and shift.
 
@@ -130,7 +160,8 @@ def partial_attention(q: Tensor, k: Tensor, v: Tensor, *, scale: float, mask: Te
     """
     batch, heads, tokens, size = q.shape
     kv_heads, keys = k.shape[1], k.shape[2]
-    grouped = _widen(q).reshape(batch, kv_heads, -1, tokens, size)  # (B, K, G, T, D)
+    groups = heads // kv_heads
+    grouped = _widen(q).reshape(batch, kv_heads, groups, tokens, size)  # (B, K, G, T, D)
     shared = k.shape[0] == 1
     if shared:
         folded = grouped.transpose(0, 1).reshape(1, kv_heads, -1, size)  # (1, K, B G T, D)
@@ -139,11 +170,11 @@ def partial_attention(q: Tensor, k: Tensor, v: Tensor, *, scale: float, mask: Te
     scores = (folded * scale) @ _widen(k).transpose(-1, -2)
     if mask is not None:
         if shared:
-            scores = scores.view(kv_heads, batch, -1, tokens, keys)
-            visible = mask.view(1, -1, 1, tokens, keys)
+            scores = scores.view(kv_heads, batch, groups, tokens, keys)
+            visible = mask.view(1, len(mask), 1, tokens, keys)
         else:
-            scores = scores.view(batch, kv_heads, -1, tokens, keys)
-            visible = mask.view(-1, 1, 1, tokens, keys)
+            scores = scores.view(batch, kv_heads, groups, tokens, keys)
+            visible = mask.view(len(mask), 1, 1, tokens, keys)
         scores = scores.masked_fill(~visible, -torch.inf).view(*folded.shape[:-1], keys)
     log_sum = scores.logsumexp(-1, keepdim=True)
     weights = (scores - log_sum.clamp_min(torch.finfo(torch.float32).min)).exp()
