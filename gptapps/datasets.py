@@ -1,4 +1,4 @@
-"""Files of inputs, row by row: plain text, lines, JSON lines, CSV and TSV.
+"""Files of inputs, row by row: plain text, lines, JSON lines, CSV, TSV and Parquet; and data sets of the hub.
 
 Every row knows its file and line, so that an error can name them. Rows are read lazily.
 """
@@ -7,17 +7,28 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Any, Literal
 
 from gptapps.errors import DataError
 from gptapps.registry import suggestion
 
-Format = Literal["text", "lines", "jsonl", "csv", "tsv"]
+Format = Literal["text", "lines", "jsonl", "csv", "tsv", "parquet"]
 
-_SUFFIXES: dict[str, Format] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv"}
+HUB_PREFIX = "hub:"
+
+_SUFFIXES: dict[str, Format] = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".parquet": "parquet",
+}
+_HUB_ID = re.compile(r"hub:(?P<name>[\w.-]+(?:/[\w.-]+)?)(?:#(?P<config>[^:#]+))?:(?P<split>[^:#]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +49,15 @@ def read_rows(path: Path, format: Format | None = None) -> Iterator[Row]:
 
     Args:
         path: which.
-        format: how to read it; None follows the suffix: .jsonl, .csv, .tsv, anything else is one text.
+        format: how to read it; None follows the suffix: .jsonl, .csv, .tsv, .parquet, anything else is one text.
 
     Raises:
-        DataError: it can't be opened, is no UTF-8, or a row is malformed; the message names file and line.
+        DataError: it can't be opened, is no UTF-8, or a row is malformed; the message names file and line. Parquet
+            needs the package pyarrow.
     """
+    if (format or format_of(path)) == "parquet":
+        yield from _parquet(path)
+        return
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             yield from parse_rows(file, str(path), format or format_of(path))
@@ -62,6 +77,8 @@ def parse_rows(file: IO[str], name: str, format: Format) -> Iterator[Row]:
     Raises:
         DataError: it is empty or no UTF-8, or a row is malformed.
     """
+    if format == "parquet":
+        raise DataError(f"{name} can't be read as Parquet: that format needs a file of its own.")
     parsers = {"text": _text, "lines": _lines, "jsonl": _json_lines, "csv": _commas, "tsv": _tabs}
     empty = True
     try:
@@ -164,3 +181,97 @@ def chosen_fields(row: Row, wanted: tuple[str, ...], required: tuple[str, ...]) 
                 f"It has: {', '.join(row.fields) or 'nothing'}."
             )
     return {name: row.fields[name] for name in wanted if name in row.fields}
+
+
+def read_hub(name: str) -> Iterator[Row]:
+    """Yield the rows of a hub data set; labels kept as numbers there come as their names.
+
+    Args:
+        name: ``"hub:org/name:split"`` or ``"hub:org/name#config:split"``.
+
+    Raises:
+        DataError: the name isn't of that form, the package ``datasets`` is missing, or the set can't be fetched.
+    """
+    parts = _HUB_ID.fullmatch(name)
+    if parts is None:
+        raise DataError(
+            f"{name!r} names no split of a hub data set: write hub:ORG/NAME:SPLIT or hub:ORG/NAME#CONFIG:SPLIT."
+        )
+    library = _library("datasets", f"Reading {name}")
+    try:
+        found = library.load_dataset(parts["name"], parts["config"], split=parts["split"])
+    except Exception as error:  # whatever the network, the hub or the set's own files bring
+        reason = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
+        raise DataError(f"The data set {name} can't be fetched ({reason}): check its name and the network.") from None
+    kinds = getattr(found, "features", None) or {}
+    names = {column: kind.names for column, kind in kinds.items() if getattr(kind, "names", None)}
+    for number, values in enumerate(found, 1):
+        for column in names.keys() & values.keys():
+            if isinstance(value := values[column], int) and 0 <= value < len(names[column]):
+                values = {**values, column: names[column][value]}
+        yield Row(_without_gaps(values), f"{name} row {number}")
+
+
+def with_columns(row: Row, columns: Mapping[str, str]) -> Row:
+    """Return the row with columns under the names that an example's fields have.
+
+    A column given to another field no longer counts under its own name: where ``text=source``, the column
+    ``source`` isn't the field ``source`` as well.
+
+    Args:
+        row: as it was read.
+        columns: field -> column. A dot goes into a nested value, as in ``text=translation.en``, unless a column
+            has that very name.
+
+    Raises:
+        DataError: the row has no such column; the message suggests the nearest.
+
+    Example:
+        >>> with_columns(Row({"sentence": "Fine.", "target": "1"}, "a.csv:2"), {"text": "sentence"}).fields
+        {'target': '1', 'text': 'Fine.'}
+    """
+    kept = {name: value for name, value in row.fields.items() if name not in columns.values()}
+    return Row({**kept, **{field: _column(row, column) for field, column in columns.items()}}, row.where)
+
+
+def _column(row: Row, column: str) -> object:
+    value: object = row.fields
+    for part in [column] if column in row.fields else column.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            raise DataError(
+                f"{row.where} has no column {column!r}.{suggestion(column, row.fields)} "
+                f"It has: {', '.join(row.fields) or 'nothing'}."
+            )
+        value = value[part]
+    return value
+
+
+def _parquet(path: Path) -> Iterator[Row]:
+    library = _library("pyarrow.parquet", f"Reading {path}")
+    number = 0
+    try:
+        for batch in library.ParquetFile(path).iter_batches():
+            for values in batch.to_pylist():
+                number += 1
+                yield Row(_without_gaps(values), f"{path}:{number}")
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise DataError(f"The file {path} can't be read ({reason}): give the path of a Parquet file.") from None
+    except ValueError as error:  # pyarrow's errors of a malformed file are among these
+        raise DataError(f"{path} is no well-formed Parquet file ({error}): write it anew.") from None
+    if not number:
+        raise DataError(f"There is no input in {path}: give it some rows.")
+
+
+def _library(module: str, purpose: str) -> Any:
+    package = module.partition(".")[0]
+    try:
+        return import_module(module)
+    except ModuleNotFoundError:
+        raise DataError(
+            f"{purpose} needs the package {package}, which isn't installed: run pip install {package}."
+        ) from None
+
+
+def _without_gaps(values: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in values.items() if value is not None}

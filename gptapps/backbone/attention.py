@@ -54,7 +54,7 @@ class Step:
         self._text_lengths = starts + torch.tensor(lengths, device=device)
         self._tails = rows.tails if rows else [0] * batch
         self.fresh = not any(read)
-        self.shared = self._shared_keys(rows.prefixes) if rows else ()
+        self.shared = self._shared_keys(rows.prefixes) if rows and not self.fresh else ()
         self._masks: dict[int | None, Tensor | None] = {}
         self._segment_masks: dict[tuple[int, int], Tensor] = {}
         self._rotations: dict[RotaryConfig, tuple[Tensor, Tensor]] = {}

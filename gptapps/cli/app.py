@@ -84,7 +84,8 @@ def run(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     try:
         result: Any = app.main(arguments, prog_name="gptapps", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # None where it was closed
+            sys.stdout.flush()
     except GPTAppsError as error:
         return _fail(str(error))
     except click.ClickException as error:

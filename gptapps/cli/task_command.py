@@ -57,10 +57,13 @@ class TaskCommand(click.Command):
         """Write the summary, and which columns a row has."""
         super().format_help_text(ctx, formatter)
         fields = PIPELINES.get(self._definition.pipeline).example_type.model_fields
-        columns = [name if field.is_required() else f"[{name}]" for name, field in fields.items()]
+        required = [name for name, field in fields.items() if field.is_required()]
+        optional = [f"[{name}]" for name in fields if name not in required]
         with formatter.indentation():
             formatter.write_paragraph()
-            formatter.write_text(f"Columns of a row, those in brackets may be absent: {', '.join(columns)}.")
+            formatter.write_text(
+                f"Columns, of which those in brackets may be absent: {', '.join(required + optional)}."
+            )
 
     def invoke(self, ctx: click.Context) -> None:
         """Run with the parameters that were parsed."""

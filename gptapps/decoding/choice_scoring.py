@@ -1,7 +1,7 @@
 """Log-likelihoods of continuations and of whole texts.
 
-All continuations of a text are scored from one encoding of it: the text is read once, frozen into a segment, and
-each continuation becomes a short row behind it. Symbols: N positions, C channels.
+All continuations of a text are scored from one encoding of it, and what texts begin with in common (instructions,
+worked examples, a document) is encoded once for all of them. Symbols: B texts, V vocabulary.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ import torch
 
 from gptapps.decoding.intake import Intake
 from gptapps.decoding.language_model import LanguageModel
+from gptapps.decoding.prefix_tree import PrefixTree, shared_length
 from gptapps.errors import InputTooLongError
+
+_TREE_BYTES = 1 << 30  # where the caller sets no bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +37,8 @@ def split_choices(encoded: Sequence[Sequence[int]], text: Sequence[int] | None =
         encoded: ids of text + continuation, for each continuation.
         text: ids of the text alone, where what all continuations begin with has to count as well.
     """
-    shared = len(_common_prefix([*encoded, text] if text is not None else encoded))
-    shared = min(shared, min(len(ids) for ids in encoded) - 1)
+    whole = [*map(tuple, encoded), *([tuple(text)] if text is not None else [])]
+    shared = min(shared_length(min(whole), max(whole)), min(len(ids) for ids in encoded) - 1)
     return Choices(tuple(encoded[0][:shared]), tuple(tuple(ids[shared:]) for ids in encoded))
 
 
@@ -52,22 +55,21 @@ def score_choices(
         model: which.
         items: texts with their continuations.
         batch_size: how many texts are read together.
-        max_cache_bytes: bound of the key/value cache.
+        max_cache_bytes: the most memory for keys, values and hidden states; None for 1 GiB.
 
     Raises:
         InputTooLongError: text and longest continuation pass the context length.
         ResourceError: the memory bound would be passed.
     """
-    intake = Intake(items)
+    intake, tree = Intake(items), PrefixTree(model, max_bytes=max_cache_bytes or _TREE_BYTES)
     while batch := intake.take(batch_size):
-        yield from _score_batch(model, batch, max_cache_bytes)
+        yield from _score_batch(tree, batch)
     intake.raise_error()
 
 
 @torch.inference_mode()
-def _score_batch(
-    model: LanguageModel, batch: Sequence[Choices], max_cache_bytes: int | None
-) -> list[tuple[float, ...]]:
+def _score_batch(tree: PrefixTree, batch: Sequence[Choices]) -> list[tuple[float, ...]]:
+    model = tree.model
     for item in batch:
         total = len(item.text) + max(len(ids) for ids in item.continuations)
         if total > model.context_length:
@@ -75,30 +77,18 @@ def _score_batch(
                 f"Text and continuation have {total} tokens, and the model holds {model.context_length}: "
                 "shorten the text."
             )
-    cache = model.new_cache(max_cache_bytes)
-    logits = model.next_token_logits([item.text for item in batch], cache.add_rows(len(batch)))
-    first = logits.log_softmax(1)  # (B, V)
-    scores = [[float(first[row, ids[0]]) for ids in item.continuations] for row, item in enumerate(batch)]
-    longer = [
-        (row, number, ids)
+    wanted = [(item, ids) for item in batch for ids in item.continuations]
+    states = tree.read([(*item.text, *ids[:-1]) for item, ids in wanted], [len(item.text) - 1 for item, _ in wanted])
+    firsts = [sum(len(item.continuations) for item in batch[:number]) for number in range(len(batch))]
+    first_scores = model.logits(torch.stack([states[first][0] for first in firsts])).log_softmax(1)  # (B, V)
+    later = torch.cat([hidden[1:] for hidden in states])
+    targets = torch.tensor([token for _, ids in wanted for token in ids[1:]], device=later.device)
+    parts = torch.split(model.log_probabilities(later, targets), [len(ids) - 1 for _, ids in wanted])
+    scores = iter(parts)
+    return [
+        tuple(float(first_scores[row, ids[0]]) + float(next(scores).sum()) for ids in item.continuations)
         for row, item in enumerate(batch)
-        for number, ids in enumerate(item.continuations)
-        if len(ids) > 1
     ]
-    if longer:
-        segments = {row: cache.freeze(row) for row in sorted({row for row, _, _ in longer})}
-        cache.release()
-        rows = cache.add_rows([segments[row] for row, _, _ in longer])
-        for segment in segments.values():
-            segment.release()
-        hidden = model.read([ids[:-1] for _, _, ids in longer], rows)
-        states = torch.cat([hidden[place, : len(ids) - 1] for place, (_, _, ids) in enumerate(longer)])
-        targets = torch.tensor([token for _, _, ids in longer for token in ids[1:]], device=hidden.device)
-        parts = torch.split(model.log_probabilities(states, targets), [len(ids) - 1 for _, _, ids in longer])
-        for (row, number, _), part in zip(longer, parts, strict=True):
-            scores[row][number] += float(part.sum())
-    cache.release()
-    return [tuple(row) for row in scores]
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,11 +151,3 @@ def _windows(text: int, length: int, given: int, size: int) -> Iterator[_Window]
             yield _Window(text, start, end, fresh)
             fresh = end
         start += max(size // 2, 1)
-
-
-def _common_prefix(lists: Sequence[Sequence[int]]) -> Sequence[int]:
-    low, high = min(lists, key=list), max(lists, key=list)
-    for place, (a, b) in enumerate(zip(low, high, strict=False)):
-        if a != b:
-            return low[:place]
-    return low

@@ -90,27 +90,27 @@ class SubstringState:
 
     def allowed(self) -> Collection[int]:
         """Return the ids that continue the text, and the end tokens where a word has ended."""
-        return self._options.keys() | self._constraint.end_ids if self._at_end() else self._options.keys()
+        return self._options.keys() | self._constraint.end_ids if self._ended() else self._options.keys()
 
     def end(self) -> int | None:
         """Return an end token where a word has ended, else None."""
-        return min(self._constraint.end_ids) if self._at_end() else None
+        return min(self._constraint.end_ids) if self._ended() else None
 
     def advance(self, token: int) -> None:
         """Keep the places at which the text goes on with ``token``."""
         if token in self._constraint.end_ids:
             return
         self._places = self._options[token]
-        ended = [place for place in self._places if place[1] in self._constraint.ends]
-        if ended:
+        if ended := self._ended():
             self._last_end = ended[0]
         self._options = {}
         for start, position in self._places:
             for following, behind in self._constraint.following(position).items():
                 self._options.setdefault(following, []).append((start, behind))
 
-    def _at_end(self) -> bool:
-        return any(position in self._constraint.ends for _, position in self._places)
+    def _ended(self) -> list[tuple[int, int]]:
+        """Return the places where a word has ended; what stands before the first word is none."""
+        return [(start, behind) for start, behind in self._places if behind > start and behind in self._constraint.ends]
 
     def span(self) -> Span:
         """Return the first place in the text that reads as generated, up to the last whole word.

@@ -23,7 +23,10 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], TinyModel]
 
 
 @pytest.fixture(autouse=True)
-def no_gradients() -> Iterator[None]:
-    """Run without gradients, as inference does."""
+def light_inference() -> Iterator[None]:
+    """Run without gradients and on one thread: for tiny models, waking a second takes longer than the work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     with torch.no_grad():
         yield
+    torch.set_num_threads(threads)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_models import CASES, ONE_PER_FAMILY, TinyModel, random_tokens
+from tiny_models import CASES, TinyModel, random_tokens
 from torch import Tensor
 
 from gptapps.backbone.gpt import GPTBackbone
@@ -77,7 +77,7 @@ def test_behind_prefixes_that_differ_from_row_to_row(name: str, tiny: Callable[[
         close(states[row, : lengths[row]], alone(backbone, whole)[-lengths[row] :])
 
 
-@pytest.mark.parametrize("name", ONE_PER_FAMILY)
+@pytest.mark.parametrize("name", CASES)
 def test_all_rows_behind_one_prefix_then_step_by_step(name: str, tiny: Callable[[str], TinyModel]) -> None:
     model = tiny(name)
     prefix, tails = random_tokens(9, seed=4), random_tokens(3, 8, seed=5)
@@ -87,7 +87,7 @@ def test_all_rows_behind_one_prefix_then_step_by_step(name: str, tiny: Callable[
     close(torch.cat(states, 1), model.backbone(whole)[:, 9:])
 
 
-@pytest.mark.parametrize("name", ONE_PER_FAMILY)
+@pytest.mark.parametrize("name", CASES)
 def test_rows_of_unequal_length_go_on_together(name: str, tiny: Callable[[str], TinyModel]) -> None:
     model = tiny(name)
     texts = [random_tokens(n, seed=n) for n in (4, 13, 7)]
@@ -102,7 +102,7 @@ def test_rows_of_unequal_length_go_on_together(name: str, tiny: Callable[[str], 
             close(states[row, -1], alone(model.backbone, text)[-1])
 
 
-@pytest.mark.parametrize("name", ONE_PER_FAMILY)
+@pytest.mark.parametrize("name", CASES)
 def test_only_a_part_of_the_rows_is_extended(name: str, tiny: Callable[[str], TinyModel]) -> None:
     model = tiny(name)
     cache = KVCache(model.backbone.config)
@@ -131,9 +131,9 @@ OPERATIONS = st.lists(
 )
 
 
-@settings(max_examples=20)
+@settings(max_examples=60)
 @given(operations=OPERATIONS)
-@pytest.mark.parametrize("name", ["gpt2", "mistral"])
+@pytest.mark.parametrize("name", ["gpt2", "mistral", "gemma3"])
 def test_any_sequence_of_operations(name: str, operations: list, tiny: Callable[[str], TinyModel]) -> None:
     backbone = tiny(name).backbone
     prefix_tokens = random_tokens(6, seed=9)

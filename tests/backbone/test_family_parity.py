@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from equality import assert_same_tokens
-from tiny_models import CASES, ONE_PER_FAMILY, TOKENS, TinyModel, random_tokens
+from tiny_models import CASES, TOKENS, TinyModel, random_tokens
 from transformers import AutoModelForCausalLM
 
 from gptapps.backbone.kv_cache import KVCache
@@ -26,7 +26,7 @@ def test_logits_are_those_of_transformers(name: str, tiny: Callable[[str], TinyM
     torch.testing.assert_close(model.our_logits(tokens), expected, atol=TOLERANCE, rtol=0)
 
 
-@pytest.mark.parametrize("name", ONE_PER_FAMILY)
+@pytest.mark.parametrize("name", CASES)
 def test_greedy_tokens_are_those_of_transformers(name: str, tiny: Callable[[str], TinyModel]) -> None:
     model = tiny(name)
     prompt = random_tokens(1, 8, seed=1)
@@ -46,7 +46,7 @@ def test_greedy_tokens_are_those_of_transformers(name: str, tiny: Callable[[str]
     assert compared >= 4
 
 
-@pytest.mark.parametrize("name", ONE_PER_FAMILY)
+@pytest.mark.parametrize("name", CASES)
 def test_padded_in_a_mixed_batch_is_transformers_alone(name: str, tiny: Callable[[str], TinyModel]) -> None:
     model = tiny(name)
     lengths = [TOKENS, 3, 11]

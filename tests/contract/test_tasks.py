@@ -1,0 +1,51 @@
+"""Every task of the catalogue keeps the contract, on a model that chats and on one that doesn't."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from task_checks import CHECKS, Row, sample_rows
+
+from gptapps import pipeline
+from gptapps.decoding.language_model import LanguageModel
+from gptapps.outputs import Answer, Classification, Generation, Likelihood, Output, Summary, Translation
+from gptapps.task_catalog import tasks
+from gptapps.task_definition import TaskDefinition
+
+OUTPUTS: dict[str, type[Output]] = {
+    "classification": Classification,
+    "question_answering": Answer,
+    "translation": Translation,
+    "summarization": Summary,
+    "generation": Generation,
+    "scoring": Likelihood,
+}
+OPTIONS: dict[str, dict[str, Any]] = {"classify": {"labels": ["negative", "positive", "very positive"]}}
+SHORT = {"max_new_tokens": 6}  # the models know nothing, so a few tokens tell as much as many
+
+built_in = pytest.mark.parametrize("definition", tasks(), ids=lambda definition: definition.id)
+
+
+def make(definition: TaskDefinition, model: LanguageModel) -> Any:
+    """Return the task on a tiny model."""
+    scored = definition.pipeline in ("classification", "scoring")
+    return pipeline(definition.id, model=model, **OPTIONS.get(definition.id, {}), **({} if scored else SHORT))
+
+
+@built_in
+@pytest.mark.parametrize("kind", ["chat_model", "plain_model"])
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_a_task_keeps_the_contract(
+    definition: TaskDefinition,
+    kind: str,
+    check: Callable[[Any, Sequence[Row]], None],
+    request: pytest.FixtureRequest,
+) -> None:
+    check(make(definition, request.getfixturevalue(kind)), sample_rows(definition))
+
+
+@built_in
+def test_a_task_gives_the_output_of_its_family(definition: TaskDefinition, chat_model: LanguageModel) -> None:
+    assert type(make(definition, chat_model)(sample_rows(definition)[0])) is OUTPUTS[definition.pipeline]
