@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gptapps.errors import GPTAppsError
+    from gptapps.evaluation.evaluate import evaluate
     from gptapps.examples import (
         ClassificationExample,
         GenerationExample,
@@ -39,6 +40,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "GPTAppsError": "gptapps.errors",
+    "evaluate": "gptapps.evaluation.evaluate",
     "ClassificationExample": "gptapps.examples",
     "GenerationExample": "gptapps.examples",
     "QuestionExample": "gptapps.examples",
@@ -72,6 +74,7 @@ __all__ = [
     "TranslationExample",
     "Usage",
     "__version__",
+    "evaluate",
     "pipeline",
     "tasks",
 ]

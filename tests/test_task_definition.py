@@ -94,8 +94,8 @@ def test_a_behaviour_not_given_is_the_familys_first(tmp_path: Path) -> None:
     prompt = 'user = "{{{{ question }}}} {{{{ context }}}}"\n'
     first = FAMILIES["question_answering"].behaviours["answer"][0]  # type: ignore[index]
     assert load(tmp_path, (source + prompt).format("")).behaviour("answer") == first
-    told = load(tmp_path, (source + prompt).format('behaviours.answer = "generative"'))
-    assert told.behaviour("answer") == "generative"
+    told = load(tmp_path, (source + prompt).format('behaviours.answer = "extractive"'))
+    assert told.behaviour("answer") == "extractive"
     assert told.behaviour("unheard_of") is None
 
 
@@ -175,7 +175,7 @@ def test_an_unknown_behaviour_value_names_the_choices(tmp_path: Path) -> None:
         'schema_version = 1\npipeline = "question_answering"\nsummary = "s"\nbehaviours.answer = "loud"\n'
         'prompts.en.user = "{{ question }} {{ context }}"'
     )
-    assert "is 'loud'; choose one of: extractive, generative" in refusal(tmp_path, source)
+    assert "is 'loud'; choose one of: extractive" in refusal(tmp_path, source)
 
 
 def test_a_file_name_that_is_no_id_is_refused(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from gptapps.backbone.checkpoint import config_from_values
 from gptapps.backbone.families.family import Row, layer, row
+from gptapps.backbone.families.settings import Settings
 from gptapps.backbone.gguf_file import GGUFFile
 from gptapps.backbone.transforms import GATE_UP, PAIRED_QKV, QKV, Transform
 from gptapps.backbone.weights import Weights, assemble
@@ -55,9 +56,12 @@ class _Metadata:
         self.file = file
         self.tensors = frozenset(file.names())
         self.architecture = str(file.get("general.architecture"))
+        prefix = f"{self.architecture}."
+        values = {key.removeprefix(prefix): file.get(key) for key in file.fields() if key.startswith(prefix)}
+        self.settings = Settings(values, file.place)
 
     def get(self, key: str, default: Any = None) -> Any:
-        return self.file.get(f"{self.architecture}.{key}", default)
+        return self.settings.values.get(key, default)
 
     def common(self, model_type: str) -> dict[str, Any]:
         rows = self.file.shape("token_embd.weight")[0] if "token_embd.weight" in self.tensors else None
@@ -76,13 +80,17 @@ class _Metadata:
         }
 
     def rope(self, base: float = 10_000.0) -> dict[str, Any]:
-        values: dict[str, Any] = {"rope_type": "default", "rope_theta": self.get("rope.freq_base", base)}
-        heads, channels = self.get("attention.head_count", 1), self.get("embedding_length", 0)
-        head_size = self.get("attention.key_length", channels // heads)
-        values["partial_rotary_factor"] = self.get("rope.dimension_count", head_size) / head_size
-        context = self.get("context_length")
-        scaling = self.get("rope.scaling.type", "none")
-        factor = self.get("rope.scaling.factor", 1.0)
+        settings = self.settings
+        heads, channels = settings.whole("attention.head_count"), settings.whole("embedding_length")
+        head_size = settings.whole("attention.key_length", max(1, channels // heads))
+        values: dict[str, Any] = {
+            "rope_type": "default",
+            "rope_theta": settings.positive("rope.freq_base", base),
+            "partial_rotary_factor": settings.whole("rope.dimension_count", head_size) / head_size,
+        }
+        context = settings.whole("context_length")
+        scaling = settings.text("rope.scaling.type", "none")
+        factor = settings.positive("rope.scaling.factor", 1.0)
         if _ROPE_FACTORS in self.tensors:
             factors = self.file.read(_ROPE_FACTORS).tolist()
             values |= {"rope_type": "longrope", "factor": 1.0, "short_factor": factors, "long_factor": factors}
@@ -124,20 +132,22 @@ def _qwen(metadata: _Metadata) -> dict[str, Any]:
     }
 
 
-def _unstretched(metadata: _Metadata, rope: Mapping[str, Any]) -> int | None:
+def _unstretched(metadata: _Metadata, rope: Mapping[str, Any]) -> int:
     # GGUF states the context after a linear scaling, config.json before it.
-    context: int | None = metadata.get("context_length")
-    return int(context / rope["factor"]) if context and rope["rope_type"] == "linear" else context
+    context = metadata.settings.whole("context_length")
+    return int(context / rope["factor"]) if rope["rope_type"] == "linear" else context
 
 
 def _gemma3(metadata: _Metadata) -> dict[str, Any]:
     values = metadata.common("gemma3_text")
     # The 27B model alone scales its scores by what a head would have if the heads shared the channels.
-    if values["num_hidden_layers"] == _GEMMA_27B_LAYERS:
-        values["query_pre_attn_scalar"] = values["hidden_size"] // values["num_attention_heads"]
+    settings = metadata.settings
+    if settings.whole("block_count") == _GEMMA_27B_LAYERS:
+        score_size = settings.whole("embedding_length") // settings.whole("attention.head_count")
     else:
-        values["query_pre_attn_scalar"] = values["head_dim"]
+        score_size = settings.whole("attention.key_length", 256)
     return values | {
+        "query_pre_attn_scalar": score_size,
         "sliding_window": metadata.get("attention.sliding_window"),
         "final_logit_softcapping": metadata.get("final_logit_softcapping"),
         "rope_parameters": {

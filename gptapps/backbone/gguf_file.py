@@ -75,7 +75,7 @@ class GGUFFile:
         """Return a value of the metadata: a number, a string, or a list, which is decoded anew each time."""
         return self._value(*self._values[key])[0] if key in self._values else default
 
-    def keys(self) -> Iterable[str]:
+    def fields(self) -> Iterable[str]:
         """Return the names of the metadata."""
         return self._values.keys()
 
@@ -127,6 +127,8 @@ class GGUFFile:
             self._at = self._end(kind, self._at)
         infos = [self._tensor_info() for _ in range(tensors)]
         alignment = self.get("general.alignment", GGUF_DEFAULT_ALIGNMENT)
+        if not isinstance(alignment, int) or alignment < 1:
+            raise self._damaged()
         base = -(-self._at // alignment) * alignment
         for name, kind, shape, offset in infos:
             self._places[name] = self._place(name, kind, shape, base + offset)

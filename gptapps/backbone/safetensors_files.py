@@ -172,6 +172,11 @@ def write_shards(directory: Path, tensors: Iterable[tuple[str, Tensor]], max_sha
             stale.unlink(missing_ok=True)
 
 
+def is_disk_full(error: Exception) -> bool:
+    """Return whether a failed write means that there is no room; safetensors tells the system's error as text."""
+    return getattr(error, "errno", None) in _NO_SPACE or any(f"(os error {code})" in str(error) for code in _NO_SPACE)
+
+
 def _shard_name(number: int, count: int) -> str:
     return f"model-{number:05d}-of-{count:05d}.safetensors"
 
@@ -188,8 +193,7 @@ def _written_aside(file: Path) -> Iterator[Path]:
         yield aside
         os.replace(aside, file)
     except (OSError, SafetensorError) as error:
-        # safetensors reports the system's errors as text.
-        if getattr(error, "errno", None) in _NO_SPACE or any(f"(os error {code})" in str(error) for code in _NO_SPACE):
+        if is_disk_full(error):
             raise ResourceError(f"The disk is full: {file} could not be written.") from error
         raise
     finally:

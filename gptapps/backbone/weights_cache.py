@@ -6,6 +6,7 @@ written aside under a lock and moved into place, so a reader sees a whole one or
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 from collections.abc import Callable
@@ -14,12 +15,13 @@ from pathlib import Path
 from filelock import FileLock
 
 from gptapps.backbone.checkpoint import config_from_values, config_values
-from gptapps.backbone.safetensors_files import SafetensorsSource, write_safetensors
+from gptapps.backbone.safetensors_files import SafetensorsSource, is_disk_full, write_safetensors
 from gptapps.backbone.weights import Weights, tensor_shapes
-from gptapps.errors import CheckpointError, ModelError
+from gptapps.errors import CheckpointError, ModelError, ResourceError
 
 FILE = "weights.safetensors"
 _VERSION = "1"
+_NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 _log = logging.getLogger("gptapps")
 
@@ -44,10 +46,16 @@ def cached_weights(directory: Path, make: Callable[[], Weights]) -> Weights:
             kept = _read(directory / FILE)  # another process may have been first
             if kept is not None:
                 return kept
+            for stale in directory.glob(f".{FILE}.*.partial"):  # of a process that was killed
+                stale.unlink(missing_ok=True)
             made = make()
             metadata = {"version": _VERSION, "config": json.dumps(config_values(made.config))}
             write_safetensors(directory / FILE, made.tensors, metadata)
-    except PermissionError as error:
+    except OSError as error:
+        if is_disk_full(error):
+            raise ResourceError(f"The disk is full: {directory} can't keep the model's weights.") from error
+        if error.errno not in _NOT_WRITABLE:
+            raise
         _log.debug("%s can't be written, so nothing is kept there: %s", directory, error)
         return make()
     return _read(directory / FILE) or made

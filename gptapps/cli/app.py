@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import click
 
 import gptapps
+from gptapps.cli.evaluate_commands import bench, evaluate
 from gptapps.cli.model_commands import models
 from gptapps.cli.task_command import TaskCommand
 from gptapps.errors import GPTAppsError
@@ -60,6 +61,8 @@ def app(context: click.Context, quiet: bool) -> None:
 
 
 app.add_command(models)
+app.add_command(evaluate)
+app.add_command(bench)
 
 
 @app.command("tasks")

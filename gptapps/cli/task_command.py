@@ -47,8 +47,8 @@ class TaskCommand(click.Command):
                 click.Argument(["files"], nargs=-1, type=click.Path(path_type=Path), metavar="[FILES]..."),
                 click.Option(["--text", "texts"], multiple=True, help="An input given here instead of a file."),
                 *(click.Option([_flag(name), f"field_{name}"], help=_FIELD_HELP.get(name)) for name in fields),
-                *_call_options(kind.options_type),
-                *_SETUP,
+                *call_options(kind.options_type),
+                *SETUP_OPTIONS,
             ]
         self.params = self._made
         return super().get_params(ctx)
@@ -87,13 +87,7 @@ class TaskCommand(click.Command):
         reader = RowReader(tuple(files), tuple(texts), "lines" if lines else format)
         reader.require_input(f"gptapps {self.name}")
         fields = {name.removeprefix("field_"): value for name, value in given.items() if name.startswith("field_")}
-        options = {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in given.items()
-            if value not in (None, ()) and not name.startswith("field_")
-        }
-        if len(labels := options.get("labels", ())) == 1:
-            options["labels"] = [label.strip() for label in labels[0].split(",")]
+        options = pipeline_options({name: value for name, value in given.items() if not name.startswith("field_")})
         if no_shots:
             options["shots"] = ()
         with Progress(show_progress) as progress:
@@ -105,6 +99,18 @@ class TaskCommand(click.Command):
 
     def _task_name(self) -> str:
         return self.name or self._definition.id
+
+
+def pipeline_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the command line gave as options of ``pipeline(...)``; those that weren't given are left out."""
+    options = {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in given.items()
+        if value not in (None, ())
+    }
+    if len(labels := options.get("labels", ())) == 1:
+        options["labels"] = [label.strip() for label in labels[0].split(",")]
+    return options
 
 
 def _write(outputs: Iterable[Any], *, json: bool, several: bool) -> None:
@@ -132,7 +138,8 @@ _FIELD_HELP: Mapping[str, str] = {
 }
 
 
-def _call_options(kind: type) -> Iterator[click.Option]:
+def call_options(kind: type) -> Iterator[click.Option]:
+    """Yield a command-line option for each option of a pipeline's calls that a command line can give."""
     for name, annotation in typing.get_type_hints(kind, include_extras=True).items():
         type_, description = annotation, None
         if typing.get_origin(annotation) is Annotated:
@@ -160,7 +167,7 @@ def _sentence(description: str | None) -> str | None:
     return description and description[0].upper() + description[1:] + "."
 
 
-_SETUP: tuple[click.Option, ...] = (
+SETUP_OPTIONS: tuple[click.Option, ...] = (
     click.Option(["-m", "--model"], help="Packaged model, directory, GGUF file or hub id; see `gptapps models`."),
     click.Option(["--json"], is_flag=True, help="Write JSON lines with scores, offsets and token usage."),
     click.Option(["--format"], type=click.Choice(_FORMATS), help="How to read the files; by default by suffix."),

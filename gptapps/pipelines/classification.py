@@ -1,4 +1,8 @@
-"""Zero-shot classification: the likelihood of every label behind one encoding of the text."""
+"""Zero-shot classification: the likelihood of every label behind one encoding of the text.
+
+Where the definition lists texts that say nothing, a label counts for how much likelier it is behind the text than behind
+those, so that a label the model likes anyway has no advantage (contextual calibration, Zhao et al. 2021).
+"""
 
 from __future__ import annotations
 
@@ -12,21 +16,27 @@ import torch
 from typing_extensions import Unpack
 
 from gptapps.decoding.choice_scoring import Choices, score_choices, split_choices
+from gptapps.decoding.language_model import LanguageModel
 from gptapps.errors import OptionError
 from gptapps.examples import ClassificationExample
 from gptapps.outputs import Classification, Usage
-from gptapps.pipelines.base import Many, Pipeline
+from gptapps.pipelines.base import Many, Pipeline, Setup
 from gptapps.pipelines.fitting import Fitted, fit
 from gptapps.pipelines.options import ClassificationOptions
 from gptapps.prompts.adapters import Prompt
+from gptapps.task_definition import TaskDefinition
 
 
 @dataclass(frozen=True, slots=True)
 class _Ballot:
-    """One example on its way: its labels, and for each piece of its text the choices to score."""
+    """One example on its way: its labels, and for each piece of its text the choices to score.
+
+    ``handicap`` is what each label's log-likelihood is behind texts that say nothing.
+    """
 
     labels: tuple[str, ...]
     choices: tuple[Choices, ...]
+    handicap: torch.Tensor
     dropped_tokens: int
 
 
@@ -39,6 +49,10 @@ class ClassificationPipeline(Pipeline[ClassificationExample, Classification]):
 
     example_type = ClassificationExample
     options_type = ClassificationOptions
+
+    def __init__(self, definition: TaskDefinition, model: LanguageModel, setup: Setup | None = None) -> None:
+        super().__init__(definition, model, setup)
+        self._handicaps: dict[tuple[str, tuple[str, ...], bool], torch.Tensor] = {}
 
     @overload
     def __call__(
@@ -81,7 +95,8 @@ class ClassificationPipeline(Pipeline[ClassificationExample, Classification]):
         for likelihoods in score_choices(
             self.model, choices(), batch_size=self.setup.batch_size, max_cache_bytes=self.setup.max_cache_bytes
         ):
-            scores.append(torch.tensor(likelihoods, dtype=torch.float64).softmax(0))
+            gains = torch.tensor(likelihoods, dtype=torch.float64) - waiting[0].handicap
+            scores.append(gains.softmax(0))
             if len(scores) == len(waiting[0].choices):
                 yield _classification(waiting.popleft(), torch.stack(scores).mean(0).tolist())
                 scores = []
@@ -99,11 +114,12 @@ class ClassificationPipeline(Pipeline[ClassificationExample, Classification]):
         language = self.language_of(example, options, example.text)
         adapter = self.adapter(language)
         wordings = [adapter.wording(label) for label in labels]
+        longest = max(wordings, key=lambda wording: len(self.model.tokenizer.encode(wording, special_tokens=False)))
+        fields = {"text": example.text, "text_pair": example.text_pair, "labels": labels}
 
         def render(text: str) -> Prompt:
-            return adapter.render({"text": text, "text_pair": example.text_pair, "labels": labels})
+            return adapter.render(fields | {"text": text})
 
-        longest = max(wordings, key=lambda wording: len(self._encoded(render(""), wording)))
         fitted: Fitted = fit(
             example.text,
             prompt_length=lambda text: len(self._encoded(render(text), longest)),
@@ -112,7 +128,20 @@ class ClassificationPipeline(Pipeline[ClassificationExample, Classification]):
             overflow=options.get("overflow", "truncate"),
         )
         choices = tuple(self._choices(render(piece.text), wordings) for piece in fitted.pieces)
-        return _Ballot(labels, choices, fitted.dropped_tokens)
+        handicap = self._handicap((language, labels, example.text_pair is not None), fields, wordings)
+        return _Ballot(labels, choices, handicap, fitted.dropped_tokens)
+
+    def _handicap(
+        self, key: tuple[str, tuple[str, ...], bool], fields: Mapping[str, object], wordings: Sequence[str]
+    ) -> torch.Tensor:
+        """Return each label's mean log-likelihood behind texts that say nothing; worked out once for each key."""
+        if key not in self._handicaps:
+            prompts = self.adapter(key[0]).render_content_free(fields)
+            choices = [self._choices(prompt, wordings) for prompt in prompts]
+            scores = list(score_choices(self.model, choices, max_cache_bytes=self.setup.max_cache_bytes))
+            empty = torch.zeros(len(wordings), dtype=torch.float64)
+            self._handicaps[key] = torch.tensor(scores, dtype=torch.float64).mean(0) if scores else empty
+        return self._handicaps[key]
 
     def _encoded(self, prompt: Prompt, wording: str) -> list[int]:
         text = prompt.text + prompt.answer_prefix + wording

@@ -12,6 +12,9 @@ from gptapps.prompts.template import PromptTemplate
 from gptapps.registry import suggestion
 from gptapps.task_definition import TaskDefinition, shot_problem, template_problem
 
+QUOTES = "\"'“‘「『"
+"""What may open a quotation."""
+
 BETWEEN_BLOCKS = "\n\n"
 """What separates preamble, shots and question in plain text."""
 
@@ -93,7 +96,8 @@ class PromptAdapter:
         self._answer_start = (texts.answer_start or "") if self.is_chat and prompt is None else ""
         # jinja2 drops one final line break; whitespace before it means the template brings the prefix itself.
         spaced = bool(prompt and prompt.removesuffix("\n")[-1:].isspace())
-        bare = self.is_chat and not self._answer_start
+        # Behind a quotation mark, as behind a chat's header, an answer begins without a space.
+        bare = self.is_chat and (not self._answer_start or self._answer_start[-1] in QUOTES)
         self._answer_prefix = "" if spaced or bare else texts.answer_prefix
         self._stop = texts.chat_stop if self.is_chat else texts.stop
         self._given_shots = shots is not None

@@ -72,7 +72,7 @@ FAMILIES: Final[Mapping[str, Family]] = MappingProxyType(
             required=("question", "context"),
             central=("question", "context"),
             defaults=("overflow", *SAMPLING),
-            behaviours=MappingProxyType({"answer": ("extractive", "generative")}),
+            behaviours=MappingProxyType({"answer": ("extractive",)}),
         ),
         "translation": Family(
             required=("text", "source", "target"),

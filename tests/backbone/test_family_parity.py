@@ -33,7 +33,11 @@ def test_greedy_tokens_are_those_of_transformers(name: str, tiny: Callable[[str]
     new = TOKENS - 8
     model.theirs(input_ids=prompt[:, :1])
     generated = model.theirs.generate(
-        prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=new, do_sample=False, output_logits=True,
+        prompt,
+        attention_mask=torch.ones_like(prompt),
+        max_new_tokens=new,
+        do_sample=False,
+        output_logits=True,
         return_dict_in_generate=True,
     )
     cache = KVCache(model.backbone.config)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tiny_language_model import write_tiny_model
+from tiny_language_model import one_thread, write_tiny_model
 
 from gptapps.decoding.language_model import LanguageModel
 
@@ -20,6 +21,12 @@ def chat_model(tmp_path_factory: pytest.TempPathFactory, default_model: Language
 def plain_model(tmp_path_factory: pytest.TempPathFactory, default_model: LanguageModel) -> LanguageModel:
     """A tiny model without a chat template, whose context holds the worked examples as well."""
     return _tiny(tmp_path_factory.mktemp("plain"), default_model, context_length=1280, chat=False)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    with one_thread():
+        yield
 
 
 def _tiny(folder: Path, default: LanguageModel, *, context_length: int, chat: bool) -> LanguageModel:

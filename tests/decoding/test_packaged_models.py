@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -30,31 +32,44 @@ def prompts(count: int) -> list[str]:
     return made
 
 
-def compare(model: LanguageModel, path: Path, count: int, new: int) -> dict[str, int]:
-    """Compare greedy tokens; return how many were compared, and how many comparisons a near tie ended."""
-    peer = their_model(path)
-    encoded = [tuple(model.tokenizer.encode(prompt)) for prompt in prompts(count)]
-    requests = [Request(tokens, new) for tokens in encoded]
-    mixed = [one for (one,) in Engine(model, batch_size=8).complete(requests)]
-    compared = ties = 0
-    for tokens, request, ours in zip(encoded, requests, mixed, strict=True):
-        (alone,) = next(Engine(model, batch_size=1).complete([request]))
+def their_continuations(
+    peer: Any, prompts: list[tuple[int, ...]], new: int, end_ids: list[int]
+) -> Iterator[tuple[list[int], torch.Tensor]]:
+    """Yield transformers' greedy tokens for each prompt and the logits before each, in left-padded batches of eight."""
+    for first in range(0, len(prompts), 8):
+        batch = prompts[first : first + 8]
+        width = max(map(len, batch))
+        ids = torch.tensor([[0] * (width - len(tokens)) + list(tokens) for tokens in batch])
+        mask = torch.tensor([[0] * (width - len(tokens)) + [1] * len(tokens) for tokens in batch])
         out = peer.generate(
-            torch.tensor([tokens]),
-            attention_mask=torch.ones(1, len(tokens), dtype=torch.long),
+            ids,
+            attention_mask=mask,
             max_new_tokens=new,
             do_sample=False,
-            eos_token_id=list(model.tokenizer.eos_ids),
+            eos_token_id=end_ids,
             pad_token_id=0,
             output_logits=True,
             return_dict_in_generate=True,
         )
-        theirs = out.sequences[0, len(tokens) :].tolist()
-        logits = torch.cat(out.logits)
-        for found in (alone, ours):
-            same = assert_same_tokens(found.tokens[: len(theirs)], theirs[: len(found.tokens)], logits[: len(theirs)])
+        logits = torch.stack(out.logits, 1)  # (B, T, V)
+        for row, tokens in enumerate(out.sequences[:, width:].tolist()):
+            end = next((place + 1 for place, token in enumerate(tokens) if token in end_ids), len(tokens))
+            yield tokens[:end], logits[row, :end]
+
+
+def compare(model: LanguageModel, path: Path, count: int, new: int) -> dict[str, int]:
+    """Compare greedy tokens; return how many were compared, and how many comparisons a near tie ended."""
+    encoded = sorted((tuple(model.tokenizer.encode(prompt)) for prompt in prompts(count)), key=len)
+    requests = [Request(tokens, new) for tokens in encoded]
+    mixed = [one for (one,) in Engine(model, batch_size=8).complete(requests)]
+    alone = [next(Engine(model, batch_size=1).complete([request]))[0] for request in requests]
+    theirs = their_continuations(their_model(path), encoded, new, list(model.tokenizer.eos_ids))
+    compared = ties = 0
+    for (tokens, logits), *ours in zip(theirs, alone, mixed, strict=True):
+        for found in ours:
+            same = assert_same_tokens(found.tokens[: len(tokens)], tokens[: len(found.tokens)], logits)
             compared += same
-            ties += same < len(theirs)
+            ties += same < len(tokens)
     return {"tokens_compared": compared, "near_ties": ties}
 
 

@@ -19,8 +19,8 @@ def _rotaries(settings: Settings, head_size: int) -> tuple[RotaryConfig, RotaryC
     everywhere = settings.section("rope_scaling") or (by_kind.section(FULL) if by_kind else None)
     local = by_kind.section(SLIDING) if by_kind else None
     return (
-        rotary_of(everywhere, settings, head_size, base=settings.number("rope_theta", 1_000_000.0)),
-        rotary_of(local, settings, head_size, base=settings.number("rope_local_base_freq", 10_000.0)),
+        rotary_of(everywhere, settings, head_size, base=settings.positive("rope_theta", 1_000_000.0)),
+        rotary_of(local, settings, head_size, base=settings.positive("rope_local_base_freq", 10_000.0)),
     )
 
 
@@ -43,7 +43,7 @@ def _read(settings: Settings) -> GPTConfig:
             heads=settings.whole("num_attention_heads", 8),
             kv_heads=settings.whole("num_key_value_heads", 4),
             head_size=head_size,
-            scale=settings.number("query_pre_attn_scalar", 256) ** -0.5,
+            scale=settings.positive("query_pre_attn_scalar", 256) ** -0.5,
             qkv_bias=bias,
             output_bias=bias,
             qk_norm=True,

@@ -17,7 +17,9 @@ def _read(settings: Settings) -> GPTConfig:
     layers, head_size = settings.whole("num_hidden_layers", 44), channels // heads
     bias = settings.flag("attention_bias", True)
     parallel = settings.flag("use_parallel_residual", True)
-    rotary = read_rotary(settings, head_size, base_name="rotary_emb_base", fraction=settings.number("rotary_pct", 0.25))
+    rotary = read_rotary(
+        settings, head_size, base_name="rotary_emb_base", fraction=settings.positive("rotary_pct", 0.25)
+    )
     return GPTConfig(
         family="gpt_neox",
         vocabulary_size=settings.whole("vocab_size", 50432),

@@ -109,7 +109,7 @@ def _read_qwen3(settings: Settings) -> GPTConfig:
 def _qwen_windows(settings: Settings) -> tuple[int | None, ...]:
     layers = settings.whole("num_hidden_layers")
     window = settings.optional_whole("sliding_window") if settings.flag("use_sliding_window", False) else None
-    first = settings.whole("max_window_layers", 28)
+    first = settings.whole("max_window_layers", 28, least=0)
     kinds = read_layer_kinds(settings, layers) or [SLIDING if i >= first else FULL for i in range(layers)]
     return tuple(window if kind == SLIDING else None for kind in kinds)
 

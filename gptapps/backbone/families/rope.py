@@ -42,7 +42,7 @@ def read_rotary(
     scaling = scaling if scaling and scaling.values else settings.section("rope_parameters")
     if scaling is not None and any(kind in scaling.values for kind in _LAYER_KINDS):
         scaling = scaling.section("full_attention")
-    return rotary_of(scaling, settings, head_size, base=settings.number(base_name, base), fraction=fraction)
+    return rotary_of(scaling, settings, head_size, base=settings.positive(base_name, base), fraction=fraction)
 
 
 def rotary_of(
@@ -59,13 +59,17 @@ def rotary_of(
     """
     if section is None:
         section = Settings({}, settings.source)
-    size = int(head_size * section.number("partial_rotary_factor", fraction))
+    size = int(head_size * section.positive("partial_rotary_factor", fraction))
     if size % 2:
         raise UnsupportedModelError(
             f"{settings.source} rotates {size} channels of each head: rotation works on pairs, and that is odd."
         )
     scaling = _read_scaling(section, settings)
-    return RotaryConfig(base=section.number("rope_theta", base), size=size, scaling=scaling)
+    if isinstance(scaling, LongRopeScaling):
+        for name, factors in (("short_factor", scaling.short_factors), ("long_factor", scaling.long_factors)):
+            if len(factors) != size // 2:
+                raise section.unsupported(name, f"it should hold {size // 2} numbers, one for each rotated pair")
+    return RotaryConfig(base=section.positive("rope_theta", base), size=size, scaling=scaling)
 
 
 def stretched_context(context: int, rotary: RotaryConfig) -> int:
@@ -143,21 +147,21 @@ def _read_scaling(section: Settings, settings: Settings) -> RopeScaling | None:
     if kind == "default":
         return None
     context = settings.whole("max_position_embeddings")
-    original = section.whole("original_max_position_embeddings", context)
-    original = settings.whole("original_max_position_embeddings", original)
+    original = section.whole("original_max_position_embeddings", context, least=2)
+    original = settings.whole("original_max_position_embeddings", original, least=2)
     match kind:
         case "linear":
-            return LinearScaling(section.number("factor"))
+            return LinearScaling(section.positive("factor"))
         case "dynamic":
-            return DynamicScaling(section.number("factor"), context)
+            return DynamicScaling(section.positive("factor"), context)
         case "yarn":
-            factor = section.number("factor", context / original)
+            factor = section.positive("factor", context / original)
             return YarnScaling(
                 factor,
                 original,
                 _yarn_attention_factor(section, factor),
-                section.number("beta_fast", 32.0),
-                section.number("beta_slow", 1.0),
+                section.positive("beta_fast", 32.0),
+                section.positive("beta_slow", 1.0),
                 section.flag("truncate", True),
             )
         case "longrope":
@@ -165,13 +169,13 @@ def _read_scaling(section: Settings, settings: Settings) -> RopeScaling | None:
                 section.numbers("short_factor"),
                 section.numbers("long_factor"),
                 original,
-                _longrope_attention_factor(section, section.number("factor", context / original), original),
+                _longrope_attention_factor(section, section.positive("factor", context / original), original),
             )
         case "llama3":
             return Llama3Scaling(
-                section.number("factor"),
-                section.number("low_freq_factor"),
-                section.number("high_freq_factor"),
+                section.positive("factor"),
+                section.positive("low_freq_factor"),
+                section.positive("high_freq_factor"),
                 original,
             )
     raise section.unsupported(kind_name, "known are default, linear, dynamic, yarn, longrope, llama3")

@@ -47,8 +47,8 @@ class Settings:
         """Return whether ``name`` is there and not null."""
         return self.values.get(name) is not None
 
-    def whole(self, name: str, default: int | None = None) -> int:
-        """Return a whole number.
+    def whole(self, name: str, default: int | None = None, *, least: int = 1) -> int:
+        """Return a whole number that is at least ``least``.
 
         Raises:
             CheckpointError: it is absent without a default, or something else.
@@ -56,8 +56,8 @@ class Settings:
         value = self._value(name, default)
         if isinstance(value, float) and value.is_integer():
             value = int(value)
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise self._wrong(name, value, "a whole number")
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise self._wrong(name, value, f"a whole number from {least} on")
         return value
 
     def optional_whole(self, name: str) -> int | None:
@@ -70,6 +70,13 @@ class Settings:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise self._wrong(name, value, "a number")
         return float(value)
+
+    def positive(self, name: str, default: float | None = None) -> float:
+        """Return a number above zero; raises as :meth:`whole` does."""
+        value = self.number(name, default)
+        if not value > 0:
+            raise self._wrong(name, value, "a number above zero")
+        return value
 
     def optional_number(self, name: str) -> float | None:
         """Return a number, or None where it is absent or null; raises as :meth:`whole` does."""

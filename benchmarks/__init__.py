@@ -1,0 +1,1 @@
+"""Measurements of gptapps: see README.md in this folder."""

@@ -1,0 +1,1 @@
+"""How fast gptapps is beside transformers, on the machine this runs on: ``python -m benchmarks.speed --help``."""

@@ -1,0 +1,1 @@
+"""Numbers that another person gets too: evaluation of a task on data, and suites of them."""

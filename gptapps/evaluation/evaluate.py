@@ -1,0 +1,131 @@
+"""``evaluate(task, data)``: a task's metrics on data, each with its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from typing_extensions import Unpack
+
+from gptapps.decoding.language_model import LanguageModel
+from gptapps.evaluation.plan import Plan
+from gptapps.evaluation.results import EvaluationReport
+from gptapps.evaluation.run import Run
+from gptapps.evaluation.selection import Preparation, Sampling
+from gptapps.model_store import Progress
+from gptapps.pipelines.options import (
+    AnswerOptions,
+    ClassificationOptions,
+    ScoringOptions,
+    SummaryOptions,
+    TranslationOptions,
+)
+
+
+class EvaluationOptions(
+    ClassificationOptions, AnswerOptions, TranslationOptions, SummaryOptions, ScoringOptions, total=False
+):
+    """Options of the pipeline that is evaluated: those of its calls, and what ``pipeline(...)`` takes.
+
+    Keys:
+        seed: of the bootstrap, of the rows and shots that are drawn, and of sampled text; 0.
+        language: of the prompts.
+        model, device, dtype, threads, batch_size, max_cache_bytes, revision, offline, prompt, system, progress: see
+            :class:`~gptapps.pipelines.factory.SetupOptions`.
+    """
+
+    model: str | LanguageModel
+    device: str
+    dtype: str
+    threads: int
+    batch_size: int
+    max_cache_bytes: int
+    revision: str
+    offline: bool
+    prompt: str
+    system: str
+    progress: Progress
+
+
+def evaluate(
+    task: str,
+    data: str | Path,
+    *,
+    shots: int | None = None,
+    shots_data: str | Path | None = None,
+    limit: int | None = None,
+    sampling: Sampling = "first",
+    columns: Mapping[str, str] | None = None,
+    where: Mapping[str, str] | None = None,
+    label_names: Mapping[str, str] | None = None,
+    prepare: Preparation | None = None,
+    metrics: Sequence[str] | None = None,
+    baselines: Sequence[str] | None = None,
+    text_language: str | None = None,
+    output: str | Path | None = None,
+    **options: Unpack[EvaluationOptions],
+) -> EvaluationReport:
+    """Evaluate a task on data and return its scores, with a baseline's beside them.
+
+    Each finished example is on the disk at once. The same call goes on where an earlier one stopped, whatever the
+    batch size, and gives the same numbers.
+
+    Args:
+        task: a task's name or alias, or the path of a definition of one's own.
+        data: a .jsonl, .csv, .tsv or .parquet file, or a hub data set, ``"hub:org/name#config:split"``. Its columns
+            are named like the fields of the task's example, unless ``columns`` says otherwise.
+        shots: worked examples in the prompt, taken from data. By default the task's own, where the model has no chat
+            template; 0 shows none.
+        shots_data: data to draw them from by the seed. By default the first rows of ``data`` are taken, which are then
+            not evaluated.
+        limit: the most examples to evaluate; all by default.
+        sampling: ``"first"`` takes the first ones, ``"random"`` draws them by the seed.
+        columns: field -> column, such as ``{"text": "sentence", "label": "target"}``.
+        where: column -> value; only rows that have it are taken.
+        label_names: label in the data -> label that the model sees, such as ``{"0": "negative", "1": "positive"}``.
+            Without it and without ``labels``, the task's labels are taken, or else those of the data.
+        prepare: ``"last_word"`` scores a text's last word behind the rest; ``"skip_empty"`` leaves out rows
+            without text.
+        metrics: registered metrics instead of the task's own.
+        baselines: what stands beside the model's numbers instead of the family's baselines; ``()`` for nothing.
+        text_language: language tag of the gold, by which metrics split text. By default the target language, or what
+            the rows say, or else Chinese or English, whichever the gold looks like.
+        output: the run's folder. By default one below ``runs/`` in the working directory, named after task, data, model
+            and a checksum of all that decides the numbers.
+        options: see :class:`EvaluationOptions`.
+
+    Returns:
+        The scores; ``print(report.table)`` shows them.
+
+    Raises:
+        OptionError: an option makes no sense, or ``output`` holds a run that differs; says in what.
+        DataError: the data can't be read, or a row has no gold; names file and line.
+        ModelError: the model can't be found, fetched, read or used for the task.
+        ResourceError: the folder can't be written, or another process works on it.
+
+    Example:
+        >>> report = evaluate("sentiment", "reviews.csv", columns={"text": "review"}, limit=100)     # doctest: +SKIP
+        >>> print(report.table)                                                                      # doctest: +SKIP
+    """
+    plan = Plan(
+        task=task,
+        data=data,
+        shots=shots,
+        shots_data=shots_data,
+        limit=limit,
+        sampling=sampling,
+        seed=options.get("seed", 0),
+        columns=columns,
+        where=where,
+        label_names=label_names,
+        prepare=prepare,
+        metrics=metrics,
+        baselines=baselines,
+        text_language=text_language,
+        output=None if output is None else Path(output),
+        options={name: value for name, value in options.items() if name != "seed" and value is not None},
+    )
+    with Run(plan) as run:
+        for _ in run.remaining():
+            pass
+        return run.report()
