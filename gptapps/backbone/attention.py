@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from gptapps import kernels
 from gptapps.backbone.config import GPTConfig
-from gptapps.backbone.kv_cache import CacheRows, Segment
+from gptapps.backbone.kv_cache import CacheRows
 from gptapps.backbone.linear import linear
 from gptapps.backbone.rotary import RotaryConfig, rotary_tables
+from gptapps.backbone.segment import Segment
 
 
 @dataclass(frozen=True, slots=True)

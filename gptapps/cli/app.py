@@ -13,7 +13,8 @@ import gptapps
 from gptapps.cli.evaluate_commands import bench, evaluate
 from gptapps.cli.model_commands import models
 from gptapps.cli.task_command import TaskCommand
-from gptapps.errors import GPTAppsError
+from gptapps.errors import GPTAppsError, UnknownNameError
+from gptapps.registry import suggestion
 from gptapps.task_catalog import resolve_task, tasks
 
 
@@ -25,8 +26,20 @@ class Commands(click.Group):
         return [*(definition.id for definition in tasks()), *super().list_commands(ctx)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return a fixed command, or that of a task by id, alias or the path of a definition."""
-        return super().get_command(ctx, cmd_name) or TaskCommand(resolve_task(cmd_name), name=cmd_name)
+        """Return a fixed command, or that of a task by id, alias or the path of a definition.
+
+        Raises:
+            UnknownNameError: there is neither.
+        """
+        if fixed := super().get_command(ctx, cmd_name):
+            return fixed
+        try:
+            return TaskCommand(resolve_task(cmd_name), name=cmd_name)
+        except UnknownNameError as error:
+            others = super().list_commands(ctx)
+            raise UnknownNameError(
+                f"{error}{suggestion(cmd_name, others)} Commands beside the tasks: {', '.join(others)}."
+            ) from None
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that was named; a reader of its output that has seen enough ends it quietly."""

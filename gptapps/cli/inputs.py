@@ -64,8 +64,14 @@ class RowReader:
                 raise DataError(f"{path} is a folder: name the files in it.")
 
     def rows(self) -> Iterator[Row]:
-        """Yield the inputs in order."""
+        """Yield the inputs in order.
+
+        Raises:
+            DataError: a file that can't be read, or a text that is no UTF-8.
+        """
         for number, text in enumerate(self.texts, 1):
+            if any("\ud800" <= char <= "\udfff" for char in text):  # what Python makes of bytes that are none
+                raise DataError(f"--text {number} is no UTF-8 text: convert it, or give it in a file.")
             yield Row({"text": text}, f"--text {number}")
         for path in self.files or (() if self.texts else (_STANDARD_INPUT,)):
             if path == _STANDARD_INPUT:

@@ -1,4 +1,4 @@
-"""Log-likelihoods of continuations and of whole texts.
+"""Log-likelihoods of continuations.
 
 All continuations of a text are scored from one encoding of it, and what texts begin with in common (instructions,
 worked examples, a document) is encoded once for all of them. Symbols: B texts, V vocabulary.
@@ -89,65 +89,3 @@ def _score_batch(tree: PrefixTree, batch: Sequence[Choices]) -> list[tuple[float
         tuple(float(first_scores[row, ids[0]]) + float(next(scores).sum()) for ids in item.continuations)
         for row, item in enumerate(batch)
     ]
-
-
-@dataclass(frozen=True, slots=True)
-class _Window:
-    """Tokens ``start`` to ``end`` of a text, of which those from ``fresh`` on are scored here."""
-
-    text: int
-    start: int
-    end: int
-    fresh: int
-
-
-@torch.inference_mode()
-def token_log_probabilities(
-    model: LanguageModel,
-    texts: Sequence[Sequence[int]],
-    *,
-    given: Sequence[int],
-    batch_size: int = 8,
-    max_cache_bytes: int | None = None,
-) -> list[tuple[float, ...]]:
-    """Return the log-probability of each token of each text behind the first ``given``, in nats.
-
-    A text longer than the context is read in windows of the context length that move on by half of it: each
-    window scores the tokens that the one before it didn't.
-
-    Args:
-        model: which.
-        texts: ids.
-        given: for each text how many tokens at its start are context only; at least 1.
-        batch_size: how many windows are read together.
-        max_cache_bytes: bound of the key/value cache.
-
-    Returns:
-        For each text ``len(text) - given`` numbers.
-    """
-    windows = [
-        window
-        for number, (text, context) in enumerate(zip(texts, given, strict=True))
-        for window in _windows(number, len(text), context, model.context_length)
-    ]
-    scores: list[list[float]] = [[] for _ in texts]
-    for first in range(0, len(windows), batch_size):
-        batch = windows[first : first + batch_size]
-        cache = model.new_cache(max_cache_bytes)
-        read = [texts[window.text][window.start : window.end] for window in batch]
-        hidden = model.read([ids[:-1] for ids in read], cache.add_rows(len(batch)))
-        for states, ids, window in zip(hidden, read, batch, strict=True):
-            fresh = slice(window.fresh - window.start - 1, len(ids) - 1)
-            targets = torch.tensor(ids[1:], device=states.device)
-            scores[window.text] += model.log_probabilities(states[fresh], targets[fresh]).tolist()
-    return [tuple(row) for row in scores]
-
-
-def _windows(text: int, length: int, given: int, size: int) -> Iterator[_Window]:
-    fresh, start = given, 0
-    while fresh < length:
-        end = min(start + size, length)
-        if end > fresh:
-            yield _Window(text, start, end, fresh)
-            fresh = end
-        start += max(size // 2, 1)

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from gptapps.backbone.kv_cache import Segment, bytes_per_token
+from gptapps.backbone.kv_cache import bytes_per_token
+from gptapps.backbone.segment import Segment
 from gptapps.decoding.language_model import LanguageModel
 from gptapps.errors import ResourceError
 

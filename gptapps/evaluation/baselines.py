@@ -33,7 +33,7 @@ from gptapps.registry import suggestion
 _NOTHING = Usage(input_tokens=0, output_tokens=0)
 _SENTENCE = re.compile(r"""[.!?]+["'”’)\]]*(?=\s)|[。！？…]+[”’」』）]*|\n+""")
 _NO_END = frozenset({"mr", "mrs", "ms", "dr", "prof", "st", "no", "vs", "e.g", "i.e"})
-_NAME = re.compile(r"\b[A-Z0-9][\w'’.-]*\w(?:[ \t](?:of |the |and )?[A-Z0-9][\w'’.-]*\w)*|\b[A-Z0-9]\b")
+_NAME = re.compile(r"\b[A-Z0-9][\w'’.-]*\w(?:[ \t](?:of |the |and ){0,2}[A-Z0-9][\w'’.-]*\w)*|\b[A-Z0-9]\b")
 _QUOTED = re.compile(r"[《“「『](.+?)[》”」』]|([A-Za-z0-9][A-Za-z0-9 .'-]*[A-Za-z0-9])")
 _CLAUSE = re.compile(r"[，。！？；：、,;\n]")
 _CHINESE = re.compile(r"[\u3400-\u9fff]")

@@ -44,6 +44,7 @@ class Evaluator(ABC):
         example_type, output_type: the family's records.
         kind: what its metrics compare.
         gold_field: the example's field that holds what is right; None where a text is its own reference.
+        shot_answer: the key of a worked example that holds its answer; None where there is no such key.
         baselines: what stands beside a model's numbers unless others are asked for.
     """
 
@@ -51,6 +52,7 @@ class Evaluator(ABC):
     output_type: ClassVar[type[Output]]
     kind: ClassVar[Kind] = "texts"
     gold_field: ClassVar[str | None] = None
+    shot_answer: ClassVar[str | None] = None
     baselines: ClassVar[tuple[str, ...]] = ()
 
     def gold(self, example: Example) -> Gold:
@@ -101,6 +103,7 @@ class ClassificationEvaluator(Evaluator):
     output_type = Classification
     kind = "labels"
     gold_field = "label"
+    shot_answer = "label"
     baselines = ("majority_label",)
 
     def prediction(self, metric: Metric, output: Classification) -> str | Probabilities:
@@ -119,6 +122,7 @@ class AnswerEvaluator(Evaluator):
     example_type = QuestionExample
     output_type = Answer
     gold_field = "answers"
+    shot_answer = "answer"
     baselines = ("longest_name", "nearest_sentence")
 
     def shot(self, example: QuestionExample, options: Mapping[str, Any]) -> Mapping[str, str]:
@@ -166,6 +170,7 @@ class SummarizationEvaluator(Evaluator):
     example_type = SummarizationExample
     output_type = Summary
     gold_field = "summaries"
+    shot_answer = "summary"
     baselines = ("lead_1", "lead_3")
 
     def shot(self, example: SummarizationExample, options: Mapping[str, Any]) -> Mapping[str, str]:

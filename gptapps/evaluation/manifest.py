@@ -21,6 +21,8 @@ _SAMPLED_VALUES = 2**16
 _FREE = ("schema_version", "signature", "created", "batch_size", "names")
 """Keys on which no number depends."""
 
+_ABSENT = object()
+
 _IN_WORDS = {
     "task.sha256": "the task definition",
     "model.sha256": "the model",
@@ -59,7 +61,7 @@ class Manifest:
     def differences(self, other: Mapping[str, Any]) -> list[str]:
         """Return in words what ``other``, an earlier manifest's content, has differently; empty where nothing."""
         mine, theirs = dict(_leaves(_decisive(self.content))), dict(_leaves(_decisive(other)))
-        changed = [key for key in {**mine, **theirs} if mine.get(key) != theirs.get(key)]
+        changed = [key for key in {**mine, **theirs} if mine.get(key, _ABSENT) != theirs.get(key, _ABSENT)]
         # What the prompt holds is shown by its checksum; a longer list would say the same several times.
         listed = [key for key in changed if not key.startswith("prompt.") or key == "prompt.sha256"]
         return [_in_words(key, theirs.get(key), mine.get(key)) for key in listed or changed]

@@ -113,7 +113,7 @@ def choose_from_data(
         options.get("labels", ()),
         keep_language="language" not in options,
     )
-    shots, shots_source, rows = _shots(plan, evaluator, reading, source, checker, options)
+    shots, shots_source, rows = _shots(plan, definition, evaluator, reading, source, checker, options)
     if not rows:
         raise OptionError(
             f"All {len(source.rows)} rows of {source.name} are shown as worked examples: give fewer shots."
@@ -125,6 +125,7 @@ def choose_from_data(
 
 def _shots(
     plan: Plan,
+    definition: TaskDefinition,
     evaluator: Evaluator,
     reading: Reading,
     source: Source,
@@ -142,7 +143,8 @@ def _shots(
     if count > len(pool):
         raise OptionError(f"{count} shots are asked for, but {(elsewhere or source).name} has {len(pool)} rows.")
     taken = choose(len(pool), count, "random" if elsewhere else "first", plan.seed) if count else []
-    shots = draw_shots(evaluator, checker.items(pool[place] for place in taken), options)
+    shown = checker.items(pool[place] for place in taken)
+    shots = draw_shots(evaluator, shown, options, definition.family.answer)
     return shots, elsewhere, source.rows if elsewhere else source.rows[count:]
 
 

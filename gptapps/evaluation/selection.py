@@ -197,9 +197,15 @@ class RowChecker:
 
 
 def draw_shots(
-    evaluator: Evaluator, items: Sequence[Item], options: Mapping[str, Any]
+    evaluator: Evaluator, items: Sequence[Item], options: Mapping[str, Any], answer: str
 ) -> tuple[Mapping[str, str], ...]:
     """Return the worked examples that items make, in their order.
+
+    Args:
+        evaluator: of the family.
+        items: with gold.
+        options: merged options.
+        answer: the key under which the task's definition has an example's answer.
 
     Raises:
         DataError: one holds nothing to show as an answer; the message names its place.
@@ -208,9 +214,10 @@ def draw_shots(
     shots = []
     for item in items:
         try:
-            shots.append(evaluator.shot(item.example, options))
+            shot = evaluator.shot(item.example, options)
         except DataError as error:
             raise DataError(f"{item.where}: {error}") from None
+        shots.append({answer if key == evaluator.shot_answer else key: text for key, text in shot.items()})
     return tuple(shots)
 
 

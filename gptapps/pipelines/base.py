@@ -67,12 +67,16 @@ class Pipeline(ABC, Generic[E, O]):
     example_type: ClassVar[type[Example]]
     options_type: ClassVar[type] = Options
     overflows: ClassVar[tuple[str, ...]] = ("error", "truncate", "chunk")
+    has_prompt: ClassVar[bool] = True
 
     def __init__(self, definition: TaskDefinition, model: LanguageModel, setup: Setup | None = None) -> None:
         self.definition = definition
         self.model = model
         self.setup = setup or Setup()
         require_capabilities(definition.id, definition.needs, model.packaged)
+        for name in () if self.has_prompt else ("prompt", "system", "shots"):
+            if getattr(self.setup, name):
+                raise OptionError(f"The task {definition.id!r} has no prompt, so it can't take {name}: leave it out.")
         if self.setup.batch_size < 1:
             raise OptionError(f"batch_size is {self.setup.batch_size}, but has to be 1 or above.")
         self.engine = Engine(model, batch_size=self.setup.batch_size, max_cache_bytes=self.setup.max_cache_bytes)

@@ -23,23 +23,28 @@ Overflow = Literal["error", "truncate", "chunk"]
 class Options(TypedDict, total=False):
     """What every pipeline takes."""
 
-    language: Annotated[str, Field(description="language of the prompt, en or zh; by default that of the input")]
     overflow: Annotated[
         Overflow, Field(description="input longer than the model holds: refuse it, cut it off, or work on pieces")
     ]
 
 
-class ClassificationOptions(Options, total=False):
+class PromptOptions(Options, total=False):
+    """Options of everything that works through a prompt."""
+
+    language: Annotated[str, Field(description="language of the prompt, en or zh; by default that of the input")]
+
+
+class ClassificationOptions(PromptOptions, total=False):
     """Options of classification."""
 
     labels: Annotated[Sequence[str], Field(min_length=2, description="the labels to choose from")]
 
 
 class ScoringOptions(Options, total=False):
-    """Options of scoring."""
+    """Options of scoring, which has no prompt: a text is scored as it stands."""
 
 
-class WritingOptions(Options, total=False):
+class WritingOptions(PromptOptions, total=False):
     """Options of everything that generates text."""
 
     max_new_tokens: Annotated[int, Field(ge=1, description="the most tokens to generate for an input")]

@@ -8,8 +8,9 @@ from typing import Any, overload
 
 from typing_extensions import Unpack
 
-from gptapps.decoding.choice_scoring import score_choices, split_choices, token_log_probabilities
+from gptapps.decoding.choice_scoring import score_choices, split_choices
 from gptapps.decoding.intake import Intake
+from gptapps.decoding.text_scoring import scoring_windows, token_log_probabilities
 from gptapps.examples import ScoringExample
 from gptapps.outputs import Likelihood, Usage
 from gptapps.pipelines.base import Many, Pipeline
@@ -29,6 +30,7 @@ class ScoringPipeline(Pipeline[ScoringExample, Likelihood]):
     example_type = ScoringExample
     options_type = ScoringOptions
     overflows = ("chunk",)
+    has_prompt = False
 
     @overload
     def __call__(self, inputs: str | ScoringExample, **options: Unpack[ScoringOptions]) -> Likelihood: ...
@@ -77,7 +79,11 @@ class ScoringPipeline(Pipeline[ScoringExample, Likelihood]):
                 bytes=size,
                 best=max(range(len(choices)), key=choices.__getitem__) if choices else None,
                 continuations=choices,
-                usage=Usage(input_tokens=context, output_tokens=len(text) - context),
+                usage=Usage(
+                    input_tokens=context,
+                    output_tokens=len(text) - context,
+                    chunks=len(scoring_windows(len(text), context, self.model.context_length)),
+                ),
             )
 
     def _encoded(self, example: ScoringExample) -> tuple[list[int], int]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,6 +22,18 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], TinyModel]
         return made[name]
 
     return model_of
+
+
+@pytest.fixture
+def copied(tiny: Callable[[str], TinyModel], tmp_path: Path) -> Callable[[str], Path]:
+    """Copy the directory of a tiny model to where a test may break it."""
+
+    def copy(name: str) -> Path:
+        directory = tmp_path / name
+        shutil.copytree(tiny(name).directory, directory)
+        return directory
+
+    return copy
 
 
 @pytest.fixture(autouse=True)

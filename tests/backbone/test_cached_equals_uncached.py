@@ -12,7 +12,8 @@ from tiny_models import CASES, TinyModel, random_tokens
 from torch import Tensor
 
 from gptapps.backbone.gpt import GPTBackbone
-from gptapps.backbone.kv_cache import KVCache, Segment
+from gptapps.backbone.kv_cache import KVCache
+from gptapps.backbone.segment import Segment
 
 TOLERANCE = 1e-4  # of hidden states that are of the order of 1, in float32
 

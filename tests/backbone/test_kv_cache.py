@@ -10,7 +10,8 @@ import torch
 from tiny_models import TinyModel, random_tokens
 
 from gptapps.backbone.gpt import GPTBackbone
-from gptapps.backbone.kv_cache import KVCache, Segment, bytes_per_token
+from gptapps.backbone.kv_cache import KVCache, bytes_per_token
+from gptapps.backbone.segment import Segment
 from gptapps.errors import InputTooLongError, ResourceError
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
@@ -250,3 +251,17 @@ def make_tiny(name: str, directory: Path) -> TinyModel:
 def random_tokens(*shape: int, seed: int = 0) -> Tensor:
     """Return token ids of this shape."""
     return torch.randint(VOCABULARY, shape, generator=torch.Generator().manual_seed(seed))
+
+
+def rewrite(directory: Path, change: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> None:
+    """Put changed tensors in the place of a checkpoint's own."""
+    file = directory / "model.safetensors"
+    tensors = {name: tensor.clone() for name, tensor in load_file(file).items()}
+    save_file(change(tensors), file, {"format": "pt"})
+
+
+def logits_of(directory: Path) -> Tensor:
+    """Load a checkpoint and return our logits for some tokens."""
+    backbone, head = load_language_model(directory)
+    logits: Tensor = head(backbone(random_tokens(2, TOKENS)))
+    return logits

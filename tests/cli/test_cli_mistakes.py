@@ -54,7 +54,7 @@ WRONG = [
     ("sentiment --format xml fine.txt", r"Invalid value for '--format': 'xml' is not one of 'text', .*"),
     ("sentiment --dtype int8 fine.txt", r"Invalid value for '--dtype': 'int8' is not one of 'float32', .*"),
     ("sentiment --device tpu fine.txt", r"There is no device 'tpu': use 'cpu', 'cuda' or 'cuda:N'\."),
-    ("sentiment --language xx fine.txt", r"fine\.txt: .*|.*no prompts in the language 'xx'\. It has: en, zh\."),
+    ("sentiment --language xx fine.txt", r".*no prompts in the language 'xx'\. It has: en, zh\."),
     (
         "sentiment --prompt none fine.txt",
         r"The option 'prompt' never names 'text', .*write \{\{ text \}\} where it belongs\.",
@@ -95,7 +95,9 @@ WRONG = [
 
 
 @pytest.mark.usefixtures("folder")
-@pytest.mark.parametrize(("line", "expected"), WRONG, ids=[line[:40] for line, _ in WRONG])
+@pytest.mark.parametrize(
+    ("line", "expected"), WRONG, ids=[line[:40].encode(errors="replace").decode() for line, _ in WRONG]
+)
 def test_a_mistake_is_one_sentence(gptapps: Command, tiny: str, line: str, expected: str) -> None:
     command, *arguments = line.split()
     model = ("--model", tiny) if command not in ("models", "--nothing") else ()

@@ -183,6 +183,9 @@ def check_overflow(pipeline: AnyPipeline, rows: Sequence[Row]) -> None:
 
 def check_languages(pipeline: AnyPipeline, rows: Sequence[Row]) -> None:
     """Every language that the definition has prompts in can be asked for, and no other."""
+    if not pipeline.has_prompt:
+        refuses(lambda: pipeline(rows[0], language="en"), OptionError, "language")
+        return
     row = {key: value for key, value in rows[0].items() if key != "language"}
     text = row[pipeline.definition.family.central[-1]]
     read = {}
@@ -198,6 +201,10 @@ def check_languages(pipeline: AnyPipeline, rows: Sequence[Row]) -> None:
 
 def check_prompts(pipeline: AnyPipeline, rows: Sequence[Row]) -> None:
     """A prompt of the caller's, or of a changed definition, is what the model reads; one it can't use is refused."""
+    if not pipeline.has_prompt:
+        for change in ({"prompt": "{{ text }}!"}, {"system": "Sir"}, {"shots": ({"text": "Hi"},)}):
+            refuses(lambda change=change: variant(pipeline, **change), OptionError, next(iter(change)))
+        return
     row, central = rows[0], pipeline.definition.family.central
     template = "ZEBRA\n" + "\n".join(f"{{{{ {name} }}}}" for name in central) + "\nOKAPI"
     with recorded(pipeline) as texts:

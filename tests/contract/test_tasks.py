@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from task_checks import CHECKS, Row, sample_rows
+from task_checks import CHECKS, Row, sample_rows, variant
 
 from gptapps import pipeline
 from gptapps.decoding.language_model import LanguageModel
@@ -24,12 +24,6 @@ OUTPUTS: dict[str, type[Output]] = {
 }
 OPTIONS: dict[str, dict[str, Any]] = {"classify": {"labels": ["negative", "positive", "very positive"]}}
 SHORT = {"max_new_tokens": 6}  # the models know nothing, so a few tokens tell as much as many
-
-UNKEPT = {
-    ("score", "check_overflow"): "usage.chunks is 1 for a text read in several windows",
-    ("score", "check_languages"): "an unknown language is ignored",
-    ("score", "check_prompts"): "a prompt, system or shots are ignored instead of refused",
-}
 
 built_in = pytest.mark.parametrize("definition", tasks(), ids=lambda definition: definition.id)
 
@@ -49,11 +43,20 @@ def test_a_task_keeps_the_contract(
     check: Callable[[Any, Sequence[Row]], None],
     request: pytest.FixtureRequest,
 ) -> None:
-    if reason := UNKEPT.get((definition.id, check.__name__)):
-        request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
     check(make(definition, request.getfixturevalue(kind)), sample_rows(definition))
 
 
 @built_in
 def test_a_task_gives_the_output_of_its_family(definition: TaskDefinition, chat_model: LanguageModel) -> None:
     assert type(make(definition, chat_model)(sample_rows(definition)[0])) is OUTPUTS[definition.pipeline]
+
+
+@built_in
+def test_a_model_without_a_chat_sees_the_worked_examples_unless_told_otherwise(
+    definition: TaskDefinition, chat_model: LanguageModel, plain_model: LanguageModel
+) -> None:
+    row = sample_rows(definition)[0]
+    for model, shown in ((chat_model, False), (plain_model, bool(definition.shots_in("en")))):
+        task = make(definition, model)
+        with_own, without = (one(row).usage.input_tokens for one in (task, variant(task, shots=())))
+        assert (with_own > without) is shown

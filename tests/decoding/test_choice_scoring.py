@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gptapps.backbone.gpt import GPTBackbone
-from gptapps.decoding.choice_scoring import Choices, score_choices, split_choices, token_log_probabilities
+from gptapps.decoding.choice_scoring import Choices, score_choices, split_choices
 from gptapps.decoding.language_model import LanguageModel
 from gptapps.errors import InputTooLongError
 
@@ -69,30 +69,6 @@ def test_a_context_bounds_what_continuations_share() -> None:
     choices = split_choices([[1, 2, 3, 4], [1, 2, 3, 5]], [1, 2])
     assert choices.text == (1, 2)
     assert choices.continuations == ((3, 4), (3, 5))
-
-
-@settings(max_examples=15)
-@given(st.lists(st.lists(IDS, min_size=2, max_size=100), min_size=1, max_size=4), st.integers(1, 3))
-def test_token_likelihoods_are_those_of_one_forward_pass(
-    tiny_model: LanguageModel, texts: list[list[int]], batch_size: int
-) -> None:
-    scores = token_log_probabilities(tiny_model, texts, given=[1] * len(texts), batch_size=batch_size)
-    for text, found in zip(texts, scores, strict=True):
-        with torch.inference_mode():
-            logits = tiny_model.logits(tiny_model.read([text[:-1]])[0]).log_softmax(-1)
-        expected = [float(logits[place, token]) for place, token in enumerate(text[1:])]
-        assert found == pytest.approx(expected, abs=1e-3, rel=1e-5)
-
-
-def test_a_text_beyond_the_context_is_scored_in_windows(tiny_model: LanguageModel) -> None:
-    text = [(7 * place) % 4000 + 20 for place in range(300)]
-    (scores,) = token_log_probabilities(tiny_model, [text], given=[1])
-    assert len(scores) == 299
-    first = token_log_probabilities(tiny_model, [text[:128]], given=[1])[0]
-    assert scores[:127] == pytest.approx(first, abs=1e-3)
-    last_window = text[192:]  # the windows start at 0, 64, 128, 192; the last one scores what no other did
-    tail = token_log_probabilities(tiny_model, [last_window], given=[1])[0]
-    assert scores[256 - 1 :] == pytest.approx(tail[256 - 192 - 1 :], abs=1e-3)
 
 
 def test_a_text_that_is_too_long_is_refused(tiny_model: LanguageModel) -> None:

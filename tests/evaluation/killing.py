@@ -2,8 +2,8 @@
 
     python killing.py FOLDER SEED
 
-Prints a JSON line for each of the two, the killed one first: its report and its examples. A process of its own, because it
-forks: each child is an evaluation that ``kill -9`` ends at a random moment.
+Prints a JSON line for each of the two, the killed one first: its report and its examples. A process of its own,
+because it forks: each child is an evaluation that ``kill -9`` ends at a random moment.
 """
 
 from __future__ import annotations
@@ -37,7 +37,11 @@ def main(folder: Path, seed: int) -> None:
         report = evaluate(task, data, model=model, output=path, batch_size=batch_size)
         lines = (path / "examples.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
         examples = sorted((json.loads(line) for line in lines), key=lambda line: line["index"])
-        return {"report": report.as_dict(), "written": json.loads((path / "report.json").read_text()), "lines": examples}
+        return {
+            "report": report.as_dict(),
+            "written": json.loads((path / "report.json").read_text()),
+            "lines": examples,
+        }
 
     whole = run("whole", batch_size=8)
     ScriptedPipeline.seconds = SECONDS
