@@ -33,10 +33,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return F.linear(x, weight, bias)
     flat = x.reshape(rows, -1)
     if rows == 1:
-        out = torch.matmul(weight, flat.expand(2, -1).contiguous().T)[:, :1]
-    else:
-        out = torch.matmul(weight, flat.T)
-    out = out.T.reshape(*x.shape[:-1], weight.shape[0])
+        flat = flat.expand(2, -1).contiguous()
+    out = torch.matmul(weight, flat.T)[:, :rows].T.reshape(*x.shape[:-1], weight.shape[0])
     return out if bias is None else out + bias
 
 

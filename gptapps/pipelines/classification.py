@@ -1,7 +1,7 @@
 """Zero-shot classification: the likelihood of every label behind one encoding of the text.
 
-Where the definition lists texts that say nothing, a label counts for how much likelier it is behind the text than behind
-those, so that a label the model likes anyway has no advantage (contextual calibration, Zhao et al. 2021).
+Where the definition lists texts that say nothing, a label counts for how much likelier it is behind the text than
+behind those, so that a label the model likes anyway has no advantage (contextual calibration, Zhao et al. 2021).
 """
 
 from __future__ import annotations
