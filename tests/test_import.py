@@ -28,7 +28,11 @@ def test_records_load_pydantic_alone() -> None:
     assert loaded("from gptapps import Summary, QuestionExample, GPTAppsError") == {"pydantic"}
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["tasks"], ["models"], ["sumarize"]], ids=str)
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["--version"], ["tasks"], ["models"], ["evaluate", "--help"], ["bench", "--help"], ["sumarize"]],
+    ids=str,
+)
 def test_what_needs_no_model_loads_no_torch(arguments: list[str]) -> None:
     assert loaded(CLI.format(arguments)) & {"torch", "transformers", "numpy", "huggingface_hub"} == set()
 

@@ -14,6 +14,7 @@ from gptapps.backbone.attention import Step
 from gptapps.backbone.config import GPTConfig
 from gptapps.backbone.kv_cache import CacheRows
 from gptapps.backbone.layers import make_block, make_norm
+from gptapps.backbone.linear import embedding
 from gptapps.errors import InputTooLongError
 
 
@@ -32,10 +33,8 @@ class GPTBackbone(nn.Module):
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.config = config
-        self.token_embedding = nn.Embedding(config.vocabulary_size, config.channels)
-        self.position_embedding = (
-            nn.Embedding(config.context_length, config.channels) if config.rotary is None else None
-        )
+        self.token_embedding = embedding(config.vocabulary_size, config.channels)
+        self.position_embedding = embedding(config.context_length, config.channels) if config.rotary is None else None
         self.blocks = nn.ModuleList(make_block(config, layer) for layer in range(config.layers))
         self.final_norm = make_norm(config.norm, config.channels) if config.final_norm else None
 

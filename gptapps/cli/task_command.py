@@ -48,7 +48,7 @@ class TaskCommand(click.Command):
                 click.Option(["--text", "texts"], multiple=True, help="An input given here instead of a file."),
                 *(click.Option([_flag(name), f"field_{name}"], help=_FIELD_HELP.get(name)) for name in fields),
                 *call_options(kind.options_type),
-                *SETUP_OPTIONS,
+                *(option for option in SETUP_OPTIONS if kind.has_prompt or option.name not in _OF_PROMPTS),
             ]
         self.params = self._made
         return super().get_params(ctx)
@@ -78,7 +78,7 @@ class TaskCommand(click.Command):
         format: Literal["text", "lines", "jsonl", "csv", "tsv"] | None,
         lines: bool,
         json: bool,
-        no_shots: bool,
+        no_shots: bool = False,
         **given: Any,
     ) -> None:
         """Read, run and write, one result as soon as it is there."""
@@ -167,6 +167,7 @@ def _sentence(description: str | None) -> str | None:
     return description and description[0].upper() + description[1:] + "."
 
 
+_OF_PROMPTS = ("prompt", "system", "no_shots")
 SETUP_OPTIONS: tuple[click.Option, ...] = (
     click.Option(["-m", "--model"], help="Packaged model, directory, GGUF file or hub id; see `gptapps models`."),
     click.Option(["--json"], is_flag=True, help="Write JSON lines with scores, offsets and token usage."),

@@ -60,6 +60,7 @@ WRONG = [
         r"The option 'prompt' never names 'text', .*write \{\{ text \}\} where it belongs\.",
     ),
     ("generate --overflow chunk fine.txt", r"The task 'generate' has no overflow='chunk': use error or truncate\."),
+    ("score --prompt none fine.txt", r"No such option '--prompt'\..*"),
     ("classify fine.txt", r"Classification needs labels to choose from: give labels, .*"),
     ("classify --labels one fine.txt", r"The option labels is \['one'\]: .*at least 2 items.*"),
     ("classify --labels a,a fine.txt", r"Labels have to differ from each other and may not be empty\."),
