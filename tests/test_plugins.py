@@ -61,7 +61,12 @@ def tiny(tmp_path_factory: pytest.TempPathFactory, default_model: LanguageModel)
 
 def python(*arguments: str | Path, path: tuple[Path, ...]) -> subprocess.CompletedProcess[str]:
     """Run Python with folders in front of those it would import from."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path)), "OMP_NUM_THREADS": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(map(str, path)),
+        "OMP_NUM_THREADS": "1",  # a second thread only waits, with matrices this small
+        "CUDA_VISIBLE_DEVICES": "",
+    }
     command = [sys.executable, *map(str, arguments)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
 

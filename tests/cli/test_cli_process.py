@@ -92,13 +92,14 @@ def test_an_interruption_leaves_complete_lines_and_exit_code_130(many: Path, tin
     def listen() -> None:  # a test run in the background ignores interruptions, and so would its children
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-    process = start("sentiment", "--model", tiny, "--lines", many, preexec_fn=listen)
-    assert process.stdout is not None
-    first = [process.stdout.readline() for _ in range(3)]
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 130
-    lines = [*first, *out.splitlines(keepends=True)]
+    with start("sentiment", "--model", tiny, "--lines", many, preexec_fn=listen) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        lines = [process.stdout.readline() for _ in range(3)]
+        process.send_signal(signal.SIGINT)
+        lines += process.stdout.readlines()
+        err = process.stderr.read()
+        assert process.wait(PATIENCE) == 130
     assert len(lines) < 20_000
     assert all(LINE.fullmatch(line) for line in lines)
     assert err.strip() == "gptapps: interrupted; what was written so far is complete."

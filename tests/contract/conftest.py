@@ -31,4 +31,4 @@ def _one_thread() -> Iterator[None]:
 
 def _tiny(folder: Path, default: LanguageModel, *, context_length: int, chat: bool) -> LanguageModel:
     write_tiny_model(folder, default.tokenizer, context_length=context_length, chat=chat)
-    return LanguageModel.load(str(folder))
+    return LanguageModel.load(str(folder), device="cpu")
