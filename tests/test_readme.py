@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tiny_language_model import one_thread
 
 from gptapps.cli.app import app, run
 from gptapps.task_definition import load_task_definition
@@ -21,6 +22,12 @@ FENCE = re.compile(
     r"^(?:<!-- (?P<name>[\w ]+) -->\n)?```(?P<language>\w*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
 )
 LINK = re.compile(r"\[[^\]]*\]\((?!https?:)([^)#]+)")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    with one_thread():
+        yield
 
 
 def blocks(page: Path, language: str | None = None) -> list[str]:

@@ -47,7 +47,10 @@ def write_tiny_model(directory: Path, tokenizer: Tokenizer, *, context_length: i
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let PyTorch use one thread while the block runs: with matrices this small a second one only waits."""
+    """Let PyTorch use one thread while the block runs.
+
+    With matrices this small a second one only waits, and on a busy machine both wait for each other.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -80,7 +80,7 @@ def test_an_entry_is_sound(suite: Suite, entry: Entry) -> None:
         checked_reading(data.columns, data.where, data.label_names, data.prepare, evaluator)
         if definition.labels and data.label_names:
             assert set(data.label_names.values()) == set(definition.labels)
-    assert entry.limit == (20 if entry.name == "wikitext2" else 300)
+    assert entry.limit == (5 if entry.name == "wikitext2" else 300)
     assert evaluator.baselines
 
 

@@ -13,6 +13,7 @@ from gptapps.examples import Example
 from gptapps.outputs import Output, Usage
 from gptapps.pipelines.base import Pipeline, Setup
 from gptapps.pipelines.fitting import fit
+from gptapps.pipelines.options import PromptOptions
 from gptapps.registry import HEADS
 from gptapps.task_definition import TaskDefinition
 
@@ -34,6 +35,7 @@ class RatingPipeline(Pipeline[RatingExample, Rating]):
     """Rates texts by the head that the definition names."""
 
     example_type = RatingExample
+    options_type = PromptOptions
     overflows = ("truncate", "error")
 
     def __init__(self, definition: TaskDefinition, model: LanguageModel, setup: Setup | None = None) -> None:
