@@ -77,12 +77,9 @@ class Evaluator(ABC):
         """Return the prompt of an example as the model sees it, around the whole text where it reads it in pieces."""
         definition = pipeline.definition
         family = definition.family
-        fields = {}
-        for name in family.required + family.optional:
-            value = getattr(example, name, None)
-            fields[name] = options.get(name, definition.labels or None if name == "labels" else None)
-            if value is not None:
-                fields[name] = value
+        known = {"labels": definition.labels or None, **options}
+        own = {name: getattr(example, name, None) for name in family.required + family.optional}
+        fields = {name: known.get(name) if value is None else value for name, value in own.items()}
         central = "".join(str(getattr(example, name)) for name in family.central)
         language = pipeline.language_of(example, self.prompt_options(options), central)
         return pipeline.adapter(language).render(fields).text
