@@ -142,6 +142,8 @@ def _device(name: str | None) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise OptionError(f"There is no device {name!r}: use 'cpu', 'cuda' or 'cuda:N'.") from None
+    if device.type not in ("cpu", "cuda"):
+        raise OptionError(f"The device {name!r} can't run a model: use 'cpu', 'cuda' or 'cuda:N'.")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ResourceError(f"The device {name!r} was asked for, but PyTorch sees no GPU: use device='cpu'.")
     return device

@@ -79,12 +79,15 @@ def trimmed_probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
 
 
 def draw(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> int:
-    """Draw one token for logits (V,), using exactly one number of ``generator``.
+    """Draw one token for logits (V,), using exactly V numbers of ``generator``.
 
-    One number a token, and a generator for each row, is what makes a seed reproduce its text whatever else is
-    in the batch.
+    Every token gets noise of its own, and the best sum wins. Rounding, which differs with the shape of a batch, then
+    changes a draw only where the two best sums are nearly tied; a running sum over the vocabulary would carry the
+    rounding of every token before the drawn one. With a generator for each row that makes a seed reproduce its text
+    whatever else is in the batch.
+
+    Source: Gumbel 1954; Maddison, Tarlow and Minka 2014.
     """
-    cumulative = trimmed_probabilities(logits, sampling).double().cumsum(0)
-    point = torch.rand((), generator=generator, dtype=torch.float64).to(cumulative.device) * cumulative[-1]
-    chosen = int(torch.searchsorted(cumulative, point, right=True))
-    return min(chosen, int((cumulative < cumulative[-1]).sum()))
+    probabilities = trimmed_probabilities(logits, sampling).double()
+    waits = torch.empty(len(probabilities), dtype=torch.float64).exponential_(generator=generator)
+    return int((probabilities.log() - waits.to(probabilities.device).log()).argmax())

@@ -81,11 +81,20 @@ def test_no_token_outside_the_kept_ones_is_drawn(logits: torch.Tensor, seed: int
     assert token in logits.topk(top_k).indices.tolist()
 
 
-def test_one_number_is_used_for_each_token() -> None:
+def test_as_many_numbers_are_used_whatever_is_kept() -> None:
     generator, twin = torch.Generator().manual_seed(3), torch.Generator().manual_seed(3)
     draw(torch.randn(9), Sampling(temperature=2.0), generator)
-    torch.rand((), generator=twin, dtype=torch.float64)
+    draw(torch.randn(9), Sampling(temperature=0.3, top_k=2), twin)
     assert torch.equal(generator.get_state(), twin.get_state())
+
+
+def test_rounding_changes_no_draw() -> None:
+    logits = torch.randn(50_000, generator=torch.Generator().manual_seed(1))
+    noisy = logits + 1e-6 * torch.randn(50_000, generator=torch.Generator().manual_seed(2))
+    sampling = Sampling(temperature=1.0)
+    for seed in range(200):
+        drawn = [draw(values, sampling, torch.Generator().manual_seed(seed)) for values in (logits, noisy)]
+        assert drawn[0] == drawn[1]
 
 
 @pytest.mark.parametrize(
