@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import BeforeValidator
+
 from gptapps.outputs import Record
+
+# A table's cell holds one text where several would be right.
+Texts = Annotated[tuple[str, ...], BeforeValidator(lambda given: (given,) if isinstance(given, str) else given)]
 
 
 class Example(Record):
@@ -24,7 +31,7 @@ class QuestionExample(Example):
 
     question: str
     context: str
-    answers: tuple[str, ...] = ()
+    answers: Texts = ()
 
 
 class TranslationExample(Example):
@@ -33,14 +40,14 @@ class TranslationExample(Example):
     text: str
     source: str | None = None
     target: str | None = None
-    translations: tuple[str, ...] = ()
+    translations: Texts = ()
 
 
 class SummarizationExample(Example):
     """A text to summarize; several gold summaries are equally right."""
 
     text: str
-    summaries: tuple[str, ...] = ()
+    summaries: Texts = ()
 
 
 class GenerationExample(Example):
@@ -54,4 +61,4 @@ class ScoringExample(Example):
 
     text: str
     context: str = ""
-    continuations: tuple[str, ...] = ()
+    continuations: Texts = ()

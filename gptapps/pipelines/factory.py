@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, overload
 
@@ -46,7 +47,7 @@ class SetupOptions(TypedDict, total=False):
         progress: called with what is being fetched, bytes done and bytes in all.
     """
 
-    model: str | LanguageModel
+    model: str | os.PathLike[str] | LanguageModel
     device: str
     dtype: str
     threads: int
@@ -126,6 +127,7 @@ def pipeline(task: str, **options: Any) -> Any:
         >>> summarize = pipeline("summarize")                       # doctest: +SKIP
         >>> summarize("A long text …", max_words=40).text           # doctest: +SKIP
     """
+    check_setup(task, options)
     definition = resolve_task(task)
     kind: type[Pipeline[Any, Any]] = PIPELINES.get(definition.pipeline)
     setup_names = SetupOptions.__annotations__
@@ -139,7 +141,8 @@ def pipeline(task: str, **options: Any) -> Any:
         },
     )
     model = given.get("model", DEFAULT_MODEL)
-    if isinstance(model, str):
+    if not isinstance(model, LanguageModel):
+        model = os.fspath(model)
         require_capabilities(definition.id, definition.needs, PACKAGED_MODELS.get(model))
         kind.merged_options(definition, setup.options or {})  # refuse wrong ones before anything is fetched
         if "threads" in given:
@@ -147,6 +150,32 @@ def pipeline(task: str, **options: Any) -> Any:
         names = ("device", "dtype", "revision", "offline", "progress")
         model = LanguageModel.load(model, **{name: given[name] for name in names if name in given})
     return kind(definition, model, setup)
+
+
+def check_setup(task: object, options: Mapping[str, object]) -> None:
+    """Refuse a task, or an option of :class:`SetupOptions`, of the wrong type.
+
+    Raises:
+        OptionError: one sentence naming the option.
+    """
+    whole = dict.fromkeys(("threads", "batch_size", "max_cache_bytes"), (int, "a whole number"))
+    text = dict.fromkeys(("device", "dtype", "revision", "prompt", "system"), (str, "a text"))
+    model = ((str, os.PathLike, LanguageModel), "a name, a path or a LanguageModel")
+    kinds: dict[str, tuple[Any, str]] = {
+        **whole,
+        **text,
+        "model": model,
+        "shots": ((list, tuple), "a list of mappings"),
+    }
+    for name, value in options.items():
+        kind, called = kinds.get(name, (object, ""))
+        if value is not None and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
+            raise OptionError(f"The option {name} is {value!r}, but has to be {called}.")
+    shots = options.get("shots")
+    if isinstance(shots, list | tuple) and not all(isinstance(shot, Mapping) for shot in shots):
+        raise OptionError("The option shots holds something else than mappings: give each shot as a mapping.")
+    if not isinstance(task, str | os.PathLike):
+        raise OptionError(f"The task is {task!r}, but has to be a name or the path of a definition.")
 
 
 def set_threads(threads: int) -> None:

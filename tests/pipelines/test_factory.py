@@ -1,0 +1,46 @@
+"""What ``pipeline(...)`` refuses before anything is loaded, and one text where several may stand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gptapps import QuestionExample, SummarizationExample, TranslationExample, pipeline
+from gptapps.errors import ModelNotFoundError, OptionError
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"batch_size": "8"},
+        {"batch_size": 2.5},
+        {"batch_size": True},
+        {"threads": "2"},
+        {"max_cache_bytes": "1"},
+        {"model": 3},
+        {"device": 0},
+        {"shots": [1]},
+        {"shots": "none"},
+        {"prompt": 1},
+    ],
+)
+def test_an_option_of_the_wrong_type_is_one_sentence(wrong: dict[str, object]) -> None:
+    with pytest.raises(OptionError, match=f"option {next(iter(wrong))} "):
+        pipeline("sentiment", **wrong)
+
+
+def test_a_task_that_is_no_name_is_one_sentence() -> None:
+    with pytest.raises(OptionError, match="The task is None"):
+        pipeline(None)  # type: ignore[call-overload]
+
+
+def test_a_model_may_be_a_path(tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFoundError, match="absent"):
+        pipeline("score", model=tmp_path / "absent.gguf")
+
+
+def test_one_text_stands_for_a_list_of_one() -> None:
+    assert SummarizationExample(text="a", summaries="b").summaries == ("b",)  # type: ignore[arg-type]
+    assert QuestionExample(question="a", context="b", answers="c").answers == ("c",)  # type: ignore[arg-type]
+    assert TranslationExample(text="a", translations=["b", "c"]).translations == ("b", "c")  # type: ignore[arg-type]
