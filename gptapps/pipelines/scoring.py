@@ -54,13 +54,13 @@ class ScoringPipeline(Pipeline[ScoringExample, Likelihood]):
 
     def predict(self, examples: Iterable[ScoringExample], options: Mapping[str, Any]) -> Iterator[Likelihood]:
         """Yield the likelihood of each example."""
-        intake = Intake(examples)
+        intake = Intake((example, *self._encoded(example)) for example in examples)
         while batch := intake.take(self.setup.batch_size):
             yield from self._score(batch)
         intake.raise_error()
 
-    def _score(self, batch: Sequence[ScoringExample]) -> Iterator[Likelihood]:
-        texts, given = zip(*(self._encoded(example) for example in batch), strict=True)
+    def _score(self, batch: Sequence[tuple[ScoringExample, list[int], int]]) -> Iterator[Likelihood]:
+        examples, texts, given = zip(*batch, strict=True)
         scores = token_log_probabilities(
             self.model,
             texts,
@@ -68,7 +68,7 @@ class ScoringPipeline(Pipeline[ScoringExample, Likelihood]):
             batch_size=self.setup.batch_size,
             max_cache_bytes=self.setup.max_cache_bytes,
         )
-        for example, text, context, parts in zip(batch, texts, given, scores, strict=True):
+        for example, text, context, parts in zip(examples, texts, given, scores, strict=True):
             total, size = math.fsum(parts), len(example.text.encode())
             choices = self._continuations(example)
             yield Likelihood(
