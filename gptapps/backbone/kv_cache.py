@@ -177,8 +177,8 @@ class KVCache:
         if self._passes_bound(*grown):
             needed = grown[0] * grown[1] * bytes_per_token(self.config, self.keys.dtype)
             raise ResourceError(
-                f"{grown[0]} texts of {grown[1]} tokens need {needed / 2**20:.1f} MiB of key/value cache, more "
-                f"than the bound of {(self.max_bytes or 0) / 2**20:.1f} MiB: lower batch_size or shorten the texts."
+                f"{grown[0]} texts of {grown[1]} tokens need {needed:,} bytes of key/value cache, more "
+                f"than the bound of {self.max_bytes or 0:,} bytes: lower batch_size or shorten the texts."
             )
         for name in ("keys", "values"):
             old = getattr(self, name)

@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from gptapps.evaluation.bench import Outcome
     from gptapps.evaluation.results import EvaluationReport
 
-_NOT_OF_EVALUATIONS = ("json", "format", "lines", "no_shots")
-_NOT_OF_SUITES = (*_NOT_OF_EVALUATIONS, "prompt", "system")
+_NOT_OF_EVALUATIONS = ("json", "format", "lines")
 _SMOKE = "smoke"
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 
@@ -189,7 +188,7 @@ def bench(
     return 2 if failed else 0
 
 
-bench.params += [option for option in SETUP_OPTIONS if option.name not in _NOT_OF_SUITES]
+bench.params += [option for option in SETUP_OPTIONS if option.name not in _NOT_OF_EVALUATIONS]
 
 
 def json_line(report: EvaluationReport) -> str:

@@ -48,7 +48,8 @@ class TaskCommand(click.Command):
                 click.Option(["--text", "texts"], multiple=True, help="An input given here instead of a file."),
                 *(click.Option([_flag(name), f"field_{name}"], help=_FIELD_HELP.get(name)) for name in fields),
                 *call_options(kind.options_type),
-                *(option for option in SETUP_OPTIONS if kind.has_prompt or option.name not in _OF_PROMPTS),
+                *([_NO_SHOTS] if "shots" in kind.options_type.__annotations__ else []),
+                *SETUP_OPTIONS,
             ]
         self.params = self._made
         return super().get_params(ctx)
@@ -167,16 +168,13 @@ def _sentence(description: str | None) -> str | None:
     return description and description[0].upper() + description[1:] + "."
 
 
-_OF_PROMPTS = ("prompt", "system", "no_shots")
+_NO_SHOTS = click.Option(["--no-shots"], is_flag=True, help="Show a model without a chat template no worked examples.")
 SETUP_OPTIONS: tuple[click.Option, ...] = (
     click.Option(["-m", "--model"], help="Packaged model, directory, GGUF file or hub id; see `gptapps models`."),
     click.Option(["--json"], is_flag=True, help="Write JSON lines with scores, offsets and token usage."),
     click.Option(["--format"], type=click.Choice(_FORMATS), help="How to read the files; by default by suffix."),
     click.Option(["--lines"], is_flag=True, help="Every line of a file is an input; short for --format lines."),
     click.Option(["--batch-size"], type=click.IntRange(min=1), help="Inputs that are worked on together."),
-    click.Option(["--prompt"], help="A prompt template instead of the task's, such as '{{ text }} In short:'."),
-    click.Option(["--system"], help="A system message instead of the task's."),
-    click.Option(["--no-shots"], is_flag=True, help="Show a model without a chat template no worked examples."),
     click.Option(["--device"], help="cpu, cuda or cuda:N; by default the GPU where there is one."),
     click.Option(
         ["--dtype"], type=click.Choice(["float32", "bfloat16", "float16"]), help="Of weights and activations."

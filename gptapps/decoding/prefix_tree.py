@@ -122,8 +122,8 @@ class PrefixTree:
             alone = len(sequences[number]) * self._token_bytes
             if self.max_bytes is not None and alone > self.max_bytes:
                 raise ResourceError(
-                    f"A text of {len(sequences[number])} tokens needs {alone / 2**20:.1f} MiB of key/value cache, more "
-                    f"than the bound of {self.max_bytes / 2**20:.1f} MiB: shorten the text or raise the bound."
+                    f"A text of {len(sequences[number])} tokens needs {alone:,} bytes of key/value cache, more "
+                    f"than the bound of {self.max_bytes:,} bytes: shorten the text or raise the bound."
                 )
             if group and self.max_bytes is not None and (needed + fresh) * self._token_bytes > self.max_bytes:
                 yield group

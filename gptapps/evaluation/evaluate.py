@@ -7,44 +7,30 @@ from pathlib import Path
 
 from typing_extensions import Unpack
 
-from gptapps.decoding.language_model import LanguageModel
 from gptapps.evaluation.plan import Plan
 from gptapps.evaluation.results import EvaluationReport
 from gptapps.evaluation.run import Run
 from gptapps.evaluation.selection import Preparation, Sampling
-from gptapps.model_store import Progress
-from gptapps.pipelines.options import (
-    AnswerOptions,
-    ClassificationOptions,
-    ScoringOptions,
-    SummaryOptions,
-    TranslationOptions,
-)
+from gptapps.pipelines.factory import SetupOptions
+from gptapps.pipelines.options import WritingOptions
 
 
-class EvaluationOptions(
-    ClassificationOptions, AnswerOptions, TranslationOptions, SummaryOptions, ScoringOptions, total=False
-):
-    """Options of the pipeline that is evaluated: those of its calls, and what ``pipeline(...)`` takes.
+class EvaluationOptions(SetupOptions, WritingOptions, total=False):
+    """Options of the pipeline that is evaluated: what ``pipeline(...)`` takes, and those of its calls.
+
+    Worked examples are no option here: ``evaluate(shots=…)`` takes a number of them from data.
 
     Keys:
         seed: of the bootstrap, of the rows and shots that are drawn, and of sampled text; 0.
-        language: of the prompts.
-        model, device, dtype, threads, batch_size, max_cache_bytes, revision, offline, prompt, system, progress: see
-            :class:`~gptapps.pipelines.factory.SetupOptions`.
+        labels: of classification, to choose from.
+        max_words: of a summary.
+        source, target: languages of a translation.
     """
 
-    model: str | LanguageModel
-    device: str
-    dtype: str
-    threads: int
-    batch_size: int
-    max_cache_bytes: int
-    revision: str
-    offline: bool
-    prompt: str
-    system: str
-    progress: Progress
+    labels: Sequence[str]
+    max_words: int
+    source: str
+    target: str
 
 
 def evaluate(

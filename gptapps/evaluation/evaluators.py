@@ -82,7 +82,7 @@ class Evaluator(ABC):
         fields = {name: known.get(name) if value is None else value for name, value in own.items()}
         central = "".join(str(getattr(example, name)) for name in family.central)
         language = pipeline.language_of(example, self.prompt_options(options), central)
-        return pipeline.adapter(language).render(fields).text
+        return pipeline.adapter(language, options).render(fields).text
 
     def prompt_options(self, options: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the options that choose a prompt's language."""
@@ -218,6 +218,17 @@ def evaluator_for(task: str, kind: type[Pipeline[Any, Any]]) -> Evaluator:
         f"The task {task!r} can't be evaluated, because its examples hold nothing that says what is right: "
         "evaluate a task of classification, question answering, translation, summarization or scoring."
     )
+
+
+def evaluator_of(prediction: Mapping[str, Any]) -> Evaluator | None:
+    """Return the evaluator whose output has the fields that a run recorded, the one that names most of them."""
+
+    def needed(evaluator: Evaluator) -> set[str]:
+        fields = evaluator.output_type.model_fields.items()
+        return {name for name, field in fields if field.is_required()} - {"usage"}
+
+    fitting = [evaluator for evaluator in _EVALUATORS if needed(evaluator) <= prediction.keys()]
+    return max(fitting, key=lambda evaluator: len(needed(evaluator)), default=None)
 
 
 def metrics_for(task: str, evaluator: Evaluator, names: Sequence[str]) -> tuple[Metric, ...]:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from gptapps.decoding.language_model import LanguageModel
 from gptapps.metrics.score import installed_version
-from gptapps.pipelines.base import Pipeline, Setup
+from gptapps.pipelines.base import Pipeline
 from gptapps.task_definition import TaskDefinition
 
 SCHEMA_VERSION = 1
 
 _LIBRARIES = ("gptapps", "torch", "tokenizers", "numpy", "sacrebleu", "rouge-score", "nltk")
 _SAMPLED_VALUES = 2**16
+OF_THE_PROMPT = ("prompt", "system", "shots")
+"""Options of calls that stand under "prompt" in a manifest."""
+
 _FREE = ("schema_version", "signature", "created", "batch_size", "names")
 """Keys on which no number depends."""
 
@@ -96,23 +99,19 @@ def model_identity(model: LanguageModel) -> dict[str, str]:
     return {"sha256": whole.hexdigest(), "of": "weights"}
 
 
-def prompt_identity(
-    pipeline: Pipeline[Any, Any], setup: Setup, shots: Sequence[Mapping[str, str]] | None
-) -> dict[str, Any]:
+def prompt_identity(pipeline: Pipeline[Any, Any], options: Mapping[str, Any]) -> dict[str, Any]:
     """Return what stands around an input: templates, worked examples, the model's chat template.
 
     Args:
         pipeline: whose model and definition it is.
-        setup: templates given by the caller.
-        shots: given by the caller or drawn from data; None for the definition's own.
+        options: of its calls; the templates and worked examples among them count, and None stands for the
+            definition's own.
     """
     template = pipeline.model.tokenizer.chat_template
     parts: dict[str, Any] = {
         "prompts": digest(pipeline.definition.model_dump(mode="json", include={"prompts", "label_words", "shots"})),
         "chat_template": None if template is None else digest(template),
-        "prompt": setup.prompt,
-        "system": setup.system,
-        "shots": None if shots is None else [dict(shot) for shot in shots],
+        **{name: options.get(name) for name in OF_THE_PROMPT},
     }
     return {"sha256": digest(parts), **parts}
 

@@ -13,7 +13,7 @@ from gptapps.datasets import HUB_PREFIX
 from gptapps.errors import CapabilityError, DataError, OptionError
 from gptapps.evaluation.baselines import Judged, baseline_outputs, require_baselines, scored_by
 from gptapps.evaluation.evaluators import common_language, evaluator_for, metrics_for
-from gptapps.evaluation.manifest import Manifest, model_identity, prompt_identity, runtime, task_identity
+from gptapps.evaluation.manifest import OF_THE_PROMPT, Manifest, model_identity, prompt_identity, runtime, task_identity
 from gptapps.evaluation.plan import Chosen, Plan, choose_from_data
 from gptapps.evaluation.results import EvaluationReport, finite
 from gptapps.evaluation.run_folder import Finished, RunFolder
@@ -57,14 +57,13 @@ class Run:
         if plan.seed < 0:
             raise OptionError(f"seed is {plan.seed}, but has to be 0 or above.")
         chosen = choose_from_data(plan, definition, kind, self._evaluator)
-        self._items, self._options = chosen.items, chosen.options
+        shots = {} if chosen.shots is None else {"shots": chosen.shots}
+        self._items, self._options = chosen.items, {**chosen.options, **shots}
         self._language = plan.text_language or common_language(
             self._evaluator, [item.example for item in self._items], self._options
         )
         given = {name: value for name, value in plan.options.items() if name in SetupOptions.__annotations__}
-        if chosen.shots is not None:
-            given["shots"] = chosen.shots
-        self._pipeline: Pipeline[Any, Any] = pipeline(plan.task, **given, **chosen.options)
+        self._pipeline: Pipeline[Any, Any] = pipeline(plan.task, **given, **self._options)
         for item in self._items:
             _at(item, self._pipeline.check_example)
         _at(self._items[0], self._prompt)  # what the model can't be asked leaves no folder behind
@@ -185,8 +184,8 @@ class Run:
             "limit": plan.limit if left_out else None,
             "sampling": plan.sampling,
             "seed": plan.seed,
-            "prompt": prompt_identity(self._pipeline, self._pipeline.setup, chosen.shots),
-            "options": dict(self._options),
+            "prompt": prompt_identity(self._pipeline, self._options),
+            "options": {name: value for name, value in self._options.items() if name not in OF_THE_PROMPT},
             "metrics": [metric.name for metric in self._metrics],
             "text_language": self._language,
             **runtime(model),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, Generic, TypeVar, cast
@@ -12,20 +12,23 @@ from pydantic import ValidationError
 
 from gptapps.decoding.engine import Engine
 from gptapps.decoding.language_model import LanguageModel
-from gptapps.errors import CapabilityError, DataError, OptionError
+from gptapps.errors import CapabilityError, DataError, OptionError, TaskDefinitionError
 from gptapps.examples import Example
 from gptapps.model_store import PACKAGED_MODELS, PackagedModel
 from gptapps.outputs import Output
 from gptapps.pipelines.languages import prompt_language
-from gptapps.pipelines.options import Options, checked
+from gptapps.pipelines.options import PromptOptions, checked
 from gptapps.prompts.adapters import PromptAdapter
 from gptapps.task_definition import TaskDefinition
+from gptapps.tokenization.tokenizer import check_text
 
 E = TypeVar("E", bound=Example)
 O = TypeVar("O", bound=Output)  # noqa: E741
 
 Many = list[str] | list[E] | list[str | E] | tuple[str | E, ...]
 """Several inputs: one text is a sequence of texts to a type checker, so lists and tuples are named."""
+
+_ADAPTERS = 32  # a call may bring a prompt of its own, so they are not kept for ever
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +38,11 @@ class Setup:
     Attributes:
         batch_size: inputs that are worked on together.
         max_cache_bytes: the most memory for keys and values; None for no bound.
-        prompt, system: templates instead of the definition's.
-        shots: worked examples instead of the definition's; an empty tuple shows none.
         options: defaults of each call.
     """
 
     batch_size: int = 8
     max_cache_bytes: int | None = None
-    prompt: str | None = None
-    system: str | None = None
-    shots: Sequence[Mapping[str, str]] | None = None
     options: Mapping[str, object] | None = None
 
 
@@ -65,23 +63,35 @@ class Pipeline(ABC, Generic[E, O]):
     """
 
     example_type: ClassVar[type[Example]]
-    options_type: ClassVar[type] = Options
+    options_type: ClassVar[type] = PromptOptions
     overflows: ClassVar[tuple[str, ...]] = ("error", "truncate", "chunk")
-    has_prompt: ClassVar[bool] = True
+    heads: ClassVar[tuple[str, ...]] = ("language_model",)
+    """Which registered heads a definition may name."""
 
     def __init__(self, definition: TaskDefinition, model: LanguageModel, setup: Setup | None = None) -> None:
         self.definition = definition
         self.model = model
         self.setup = setup or Setup()
+        self.require_head(definition)
         require_capabilities(definition.id, definition.needs, model.packaged)
-        for name in () if self.has_prompt else ("prompt", "system", "shots"):
-            if getattr(self.setup, name):
-                raise OptionError(f"The task {definition.id!r} has no prompt, so it can't take {name}: leave it out.")
         if self.setup.batch_size < 1:
             raise OptionError(f"batch_size is {self.setup.batch_size}, but has to be 1 or above.")
         self.engine = Engine(model, batch_size=self.setup.batch_size, max_cache_bytes=self.setup.max_cache_bytes)
         self._defaults = self.merged_options(definition, self.setup.options or {})
-        self._adapter = lru_cache(maxsize=None)(self._make_adapter)
+        self._adapter = lru_cache(maxsize=_ADAPTERS)(self._make_adapter)
+
+    @classmethod
+    def require_head(cls, definition: TaskDefinition) -> None:
+        """Refuse a definition whose head this pipeline doesn't use.
+
+        Raises:
+            TaskDefinitionError: names the heads it uses.
+        """
+        if definition.head not in cls.heads:
+            raise TaskDefinitionError(
+                f"The task definition {definition.origin} names the head {definition.head!r}, but the pipeline "
+                f"{definition.pipeline!r} works with {' or '.join(cls.heads)}: name that, or another pipeline."
+            )
 
     @classmethod
     def merged_options(cls, definition: TaskDefinition, options: Mapping[str, object]) -> dict[str, Any]:
@@ -131,6 +141,11 @@ class Pipeline(ABC, Generic[E, O]):
                 f"{type(given).__name__}."
             )
         checked_example = cast(E, example)
+        for name in fields:
+            value = getattr(example, name)
+            for text in value if isinstance(value, tuple) else (value,):
+                if isinstance(text, str):
+                    check_text(text, f"The field {name} of an input")
         self.check_example(checked_example)
         return checked_example
 
@@ -172,18 +187,32 @@ class Pipeline(ABC, Generic[E, O]):
         require_capabilities(self.definition.id, self.definition.needs_in(language), self.model.packaged)
         return str(language)
 
-    def adapter(self, language: str) -> PromptAdapter:
-        """Return the prompt adapter for a language; made once."""
-        return self._adapter(language)
+    def adapter(self, language: str, options: Mapping[str, Any]) -> PromptAdapter:
+        """Return the prompt adapter for a language, with the templates and worked examples of ``options``.
 
-    def _make_adapter(self, language: str) -> PromptAdapter:
+        The same one for the same arguments, as long as it was used lately.
+
+        Raises:
+            OptionError: a template or a worked example that doesn't fit the task.
+        """
+        shots = options.get("shots")
+        known = None if shots is None else tuple(tuple(sorted(shot.items())) for shot in shots)
+        return self._adapter(language, options.get("prompt"), options.get("system"), known)
+
+    def _make_adapter(
+        self,
+        language: str,
+        prompt: str | None,
+        system: str | None,
+        shots: tuple[tuple[tuple[str, str], ...], ...] | None,
+    ) -> PromptAdapter:
         return PromptAdapter(
             self.definition,
             self.model.tokenizer,
             language=language,
-            prompt=self.setup.prompt,
-            system=self.setup.system,
-            shots=self.setup.shots,
+            prompt=prompt,
+            system=system,
+            shots=None if shots is None else [dict(shot) for shot in shots],
         )
 
     def _validated(self, fields: Mapping[Any, Any]) -> Example:

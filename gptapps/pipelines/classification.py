@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, overload
 
@@ -23,8 +24,10 @@ from gptapps.outputs import Classification, Usage
 from gptapps.pipelines.base import Many, Pipeline, Setup
 from gptapps.pipelines.fitting import Fitted, fit
 from gptapps.pipelines.options import ClassificationOptions
-from gptapps.prompts.adapters import Prompt
+from gptapps.prompts.adapters import Prompt, PromptAdapter
 from gptapps.task_definition import TaskDefinition
+
+_HANDICAPS = 256  # of labels and prompts that were used lately
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,7 @@ class ClassificationPipeline(Pipeline[ClassificationExample, Classification]):
 
     def __init__(self, definition: TaskDefinition, model: LanguageModel, setup: Setup | None = None) -> None:
         super().__init__(definition, model, setup)
-        self._handicaps: dict[tuple[str, tuple[str, ...], bool], torch.Tensor] = {}
+        self._handicap = lru_cache(maxsize=_HANDICAPS)(self._make_handicap)
 
     @overload
     def __call__(
@@ -112,7 +115,7 @@ class ClassificationPipeline(Pipeline[ClassificationExample, Classification]):
     def _ballot(self, example: ClassificationExample, options: Mapping[str, Any]) -> _Ballot:
         labels = self._labels(options)
         language = self.language_of(example, options, example.text)
-        adapter = self.adapter(language)
+        adapter = self.adapter(language, options)
         wordings = [adapter.wording(label) for label in labels]
         longest = max(wordings, key=lambda wording: len(self.model.tokenizer.encode(wording, special_tokens=False)))
         fields = {"text": example.text, "text_pair": example.text_pair, "labels": labels}
@@ -128,20 +131,17 @@ class ClassificationPipeline(Pipeline[ClassificationExample, Classification]):
             overflow=options.get("overflow", "truncate"),
         )
         choices = tuple(self._choices(render(piece.text), wordings) for piece in fitted.pieces)
-        handicap = self._handicap((language, labels, example.text_pair is not None), fields, wordings)
+        handicap = self._handicap(adapter, labels, example.text_pair is not None)
         return _Ballot(labels, choices, handicap, fitted.dropped_tokens)
 
-    def _handicap(
-        self, key: tuple[str, tuple[str, ...], bool], fields: Mapping[str, object], wordings: Sequence[str]
-    ) -> torch.Tensor:
-        """Return each label's mean log-likelihood behind texts that say nothing; worked out once for each key."""
-        if key not in self._handicaps:
-            prompts = self.adapter(key[0]).render_content_free(fields)
-            choices = [self._choices(prompt, wordings) for prompt in prompts]
-            scores = list(score_choices(self.model, choices, max_cache_bytes=self.setup.max_cache_bytes))
-            empty = torch.zeros(len(wordings), dtype=torch.float64)
-            self._handicaps[key] = torch.tensor(scores, dtype=torch.float64).mean(0) if scores else empty
-        return self._handicaps[key]
+    def _make_handicap(self, adapter: PromptAdapter, labels: tuple[str, ...], is_pair: bool) -> torch.Tensor:
+        """Return each label's mean log-likelihood behind texts that say nothing."""
+        wordings = [adapter.wording(label) for label in labels]
+        fields = {"text": "", "text_pair": "" if is_pair else None, "labels": labels}
+        choices = [self._choices(prompt, wordings) for prompt in adapter.render_content_free(fields)]
+        scores = list(score_choices(self.model, choices, max_cache_bytes=self.setup.max_cache_bytes))
+        empty = torch.zeros(len(wordings), dtype=torch.float64)
+        return torch.tensor(scores, dtype=torch.float64).mean(0) if scores else empty
 
     def _encoded(self, prompt: Prompt, wording: str) -> list[int]:
         text = prompt.text + prompt.answer_prefix + wording

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal, overload
 
 from typing_extensions import TypedDict, Unpack
@@ -42,8 +42,6 @@ class SetupOptions(TypedDict, total=False):
         max_cache_bytes: the most memory for keys and values.
         revision: branch, tag or commit of a hub id.
         offline: fetch nothing.
-        prompt, system: templates instead of the task's own.
-        shots: worked examples instead of the task's own; an empty list shows none.
         progress: called with what is being fetched, bytes done and bytes in all.
     """
 
@@ -55,9 +53,6 @@ class SetupOptions(TypedDict, total=False):
     max_cache_bytes: int
     revision: str
     offline: bool
-    prompt: str
-    system: str
-    shots: Sequence[Mapping[str, str]]
     progress: Progress
 
 
@@ -134,12 +129,9 @@ def pipeline(task: str, **options: Any) -> Any:
     given = {name: value for name, value in options.items() if name in setup_names and value is not None}
     setup = Setup(
         options={name: value for name, value in options.items() if name not in setup_names},
-        **{
-            name: given[name]
-            for name in ("batch_size", "max_cache_bytes", "prompt", "system", "shots")
-            if name in given
-        },
+        **{name: given[name] for name in ("batch_size", "max_cache_bytes") if name in given},
     )
+    kind.require_head(definition)
     model = given.get("model", DEFAULT_MODEL)
     if not isinstance(model, LanguageModel):
         model = os.fspath(model)
@@ -159,21 +151,13 @@ def check_setup(task: object, options: Mapping[str, object]) -> None:
         OptionError: one sentence naming the option.
     """
     whole = dict.fromkeys(("threads", "batch_size", "max_cache_bytes"), (int, "a whole number"))
-    text = dict.fromkeys(("device", "dtype", "revision", "prompt", "system"), (str, "a text"))
+    text = dict.fromkeys(("device", "dtype", "revision"), (str, "a text"))
     model = ((str, os.PathLike, LanguageModel), "a name, a path or a LanguageModel")
-    kinds: dict[str, tuple[Any, str]] = {
-        **whole,
-        **text,
-        "model": model,
-        "shots": ((list, tuple), "a list of mappings"),
-    }
+    kinds: dict[str, tuple[Any, str]] = {**whole, **text, "model": model}
     for name, value in options.items():
         kind, called = kinds.get(name, (object, ""))
         if value is not None and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
             raise OptionError(f"The option {name} is {value!r}, but has to be {called}.")
-    shots = options.get("shots")
-    if isinstance(shots, list | tuple) and not all(isinstance(shot, Mapping) for shot in shots):
-        raise OptionError("The option shots holds something else than mappings: give each shot as a mapping.")
     if not isinstance(task, str | os.PathLike):
         raise OptionError(f"The task is {task!r}, but has to be a name or the path of a definition.")
 

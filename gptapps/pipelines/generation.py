@@ -80,7 +80,7 @@ class GenerationPipeline(Pipeline[GenerationExample, Generation]):
 
     def _draft(self, example: GenerationExample, options: Mapping[str, Any]) -> Draft:
         language = self.language_of(example, options, example.text)
-        adapter = self.adapter(language)
+        adapter = self.adapter(language, options)
 
         def render(text: str) -> Prompt:
             return adapter.render({"text": text})

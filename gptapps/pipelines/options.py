@@ -17,7 +17,21 @@ from typing_extensions import TypedDict  # pydantic asks for this one below Pyth
 from gptapps.errors import OptionError
 from gptapps.registry import suggestion
 
+_REMEDIES = {
+    "string_type": "give a text",
+    **dict.fromkeys(("sequence_str", "is_instance_of"), "give a list"),
+    "dict_type": "give a mapping",
+    "too_short": "give at least {min_length}",
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "give a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing"), "give a number"),
+    "greater_than": "give a number above {gt}",
+    "greater_than_equal": "give a number of at least {ge}",
+    "less_than_equal": "give a number of at most {le}",
+    "literal_error": "choose {expected}",
+}
+
 Overflow = Literal["error", "truncate", "chunk"]
+Normalize = Literal["none", "characters", "bytes", "tokens"]
 
 
 class Options(TypedDict, total=False):
@@ -32,12 +46,35 @@ class PromptOptions(Options, total=False):
     """Options of everything that works through a prompt."""
 
     language: Annotated[str, Field(description="language of the prompt, en or zh; by default that of the input")]
+    prompt: Annotated[str, Field(description="a prompt template instead of the task's, such as '{{ text }} In short:'")]
+    system: Annotated[str, Field(description="a system message instead of the task's; an empty one removes it")]
 
 
-class ClassificationOptions(PromptOptions, total=False):
+class ShotOptions(PromptOptions, total=False):
+    """Options of everything whose prompts can show worked examples."""
+
+    shots: Annotated[
+        Sequence[Mapping[str, str]],
+        Field(description="worked examples instead of the task's own; an empty list shows none"),
+    ]
+
+
+class ClassificationOptions(ShotOptions, total=False):
     """Options of classification."""
 
     labels: Annotated[Sequence[str], Field(min_length=2, description="the labels to choose from")]
+
+
+class ChoiceOptions(ShotOptions, total=False):
+    """Options of multiple choice."""
+
+    choices: Annotated[
+        Sequence[str], Field(min_length=2, description="what to choose from, where an input brings no choices")
+    ]
+    normalize: Annotated[
+        Normalize,
+        Field(description="what a choice's log-likelihood is divided by, so that short ones have no advantage"),
+    ]
 
 
 class ScoringOptions(Options, total=False):
@@ -59,17 +96,17 @@ class WritingOptions(PromptOptions, total=False):
     stop: Annotated[Sequence[str], Field(description="text that ends the output")]
 
 
-class AnswerOptions(WritingOptions, total=False):
+class AnswerOptions(WritingOptions, ShotOptions, total=False):
     """Options of question answering."""
 
 
-class SummaryOptions(WritingOptions, total=False):
+class SummaryOptions(WritingOptions, ShotOptions, total=False):
     """Options of summarization."""
 
     max_words: Annotated[int, Field(ge=1, description="the most words of a summary (characters, in Chinese)")]
 
 
-class TranslationOptions(WritingOptions, total=False):
+class TranslationOptions(WritingOptions, ShotOptions, total=False):
     """Options of translation."""
 
     source: Annotated[str, Field(description="language of the input, a code such as en")]
@@ -101,16 +138,13 @@ def checked(kind: type, options: Mapping[str, object]) -> dict[str, Any]:
             )
     if isinstance(stop := given.get("stop"), str):
         given["stop"] = (stop,)
-    for name in ("labels", "stop"):
-        if isinstance(given.get(name), str):
-            raise OptionError(f"The option {name} is one text, but has to be a list of texts.")
     try:
         return dict(_adapter(kind).validate_python(given))
     except ValidationError as error:
         first = error.errors()[0]
-        raise OptionError(
-            f"The option {'.'.join(map(str, first['loc']))} is {first['input']!r}: {first['msg'].lower()}."
-        ) from None
+        remedy = _REMEDIES.get(first["type"], first["msg"].lower()).format(**first.get("ctx", {}))
+        place = ".".join(map(str, first["loc"]))
+        raise OptionError(f"The option {place} is {first['input']!r}: {remedy}.") from None
 
 
 @cache

@@ -96,7 +96,7 @@ class QuestionAnsweringPipeline(Pipeline[QuestionExample, Answer]):
 
     def _draft(self, example: QuestionExample, options: Mapping[str, Any]) -> Draft:
         language = self.language_of(example, options, example.question + example.context)
-        adapter = self.adapter(language)
+        adapter = self.adapter(language, options)
 
         def render(context: str) -> Prompt:
             return adapter.render({"question": example.question, "context": context})

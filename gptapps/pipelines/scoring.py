@@ -30,7 +30,6 @@ class ScoringPipeline(Pipeline[ScoringExample, Likelihood]):
     example_type = ScoringExample
     options_type = ScoringOptions
     overflows = ("chunk",)
-    has_prompt = False
 
     @overload
     def __call__(self, inputs: str | ScoringExample, **options: Unpack[ScoringOptions]) -> Likelihood: ...

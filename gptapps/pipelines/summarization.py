@@ -66,7 +66,7 @@ class SummarizationPipeline(Pipeline[SummarizationExample, Summary]):
 
     def _draft(self, example: SummarizationExample, options: Mapping[str, Any]) -> Draft:
         language = self.language_of(example, options, example.text)
-        adapter = self.adapter(language)
+        adapter = self.adapter(language, options)
 
         def render(text: str) -> Prompt:
             return adapter.render({"text": text, "max_words": options.get("max_words")})

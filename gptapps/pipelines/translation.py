@@ -79,7 +79,7 @@ class TranslationPipeline(Pipeline[TranslationExample, Translation]):
         source, target = self._languages(example, options)
         language = example.language or options.get("language") or "en"
         language = self.language_of(example, {**options, "language": language}, example.text)
-        adapter = self.adapter(language)
+        adapter = self.adapter(language, options)
 
         def render(text: str) -> Prompt:
             return adapter.render({"text": text, "source": source, "target": target})

@@ -11,6 +11,7 @@ from gptapps.decoding.engine import Engine
 from gptapps.decoding.language_model import LanguageModel
 from gptapps.decoding.request import Completion, Request
 from gptapps.decoding.sampling import Sampling
+from gptapps.errors import OptionError
 from gptapps.outputs import Usage
 from gptapps.pipelines.base import Pipeline
 from gptapps.pipelines.fitting import Piece, fit
@@ -98,14 +99,21 @@ def draft(
 
     Raises:
         InputTooLongError: see there.
+        OptionError: max_new_tokens leaves no room for a prompt.
     """
     model = pipeline.model
     room = options.get("max_new_tokens", _DEFAULT_NEW_TOKENS)
+    if room >= model.context_length:
+        render(text)  # a mistake in the input itself comes first
+        raise OptionError(
+            f"max_new_tokens is {room}, but the model holds {model.context_length} tokens for prompt and output "
+            "together: lower max_new_tokens."
+        )
     fitted = fit(
         text,
         prompt_length=lambda piece: len(encode_prompt(model, render(piece))),
         tokenizer=model.tokenizer,
-        limit=max(model.context_length - room, 1),
+        limit=model.context_length - room,
         overflow=options.get("overflow", "error"),
         overlap=overlap,
         keep_end=keep_end,

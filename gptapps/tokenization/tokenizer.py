@@ -95,7 +95,7 @@ class Tokenizer:
         Raises:
             DataError: not a string, or a lone surrogate in it.
         """
-        _check_text(text)
+        check_text(text)
         return self._backend.encode(text, add_special_tokens=special_tokens).ids
 
     def encode_batch(self, texts: Sequence[str], *, special_tokens: bool = True) -> list[list[int]]:
@@ -107,7 +107,7 @@ class Tokenizer:
         if isinstance(texts, str):
             raise DataError("A batch is a list of texts, and this is one text: put it in a list.")
         for number, text in enumerate(texts, start=1):
-            _check_text(text, f"Text {number}")
+            check_text(text, f"Text {number}")
         encodings = self._backend.encode_batch_fast(list(texts), add_special_tokens=special_tokens)
         return [encoding.ids for encoding in encodings]
 
@@ -124,7 +124,7 @@ class Tokenizer:
             >>> tokenizer.offsets("Hi there")
             [(0, 2), (2, 8)]
         """
-        _check_text(text)
+        check_text(text)
         return self._backend.encode(text, add_special_tokens=special_tokens).offsets
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
@@ -222,7 +222,12 @@ class Tokenizer:
         return None if token is None else self._backend.token_to_id(token)
 
 
-def _check_text(text: object, what: str = "The text") -> None:
+def check_text(text: object, what: str = "The text") -> None:
+    """Refuse what no tokenizer can encode.
+
+    Raises:
+        DataError: not a string, or a lone surrogate in it; ``what`` is the subject of the sentence.
+    """
     if not isinstance(text, str):
         raise DataError(f"{what} is a {type(text).__name__}, and has to be a string.")
     try:

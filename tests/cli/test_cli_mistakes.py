@@ -48,7 +48,7 @@ WRONG = [
     ("sentiment --overflo error fine.txt", r"No such option '--overflo'.*--overflow.*"),
     ("sentiment --overflow never fine.txt", r"Invalid value for '--overflow': 'never' is not one of .*"),
     ("summarize --max-words few fine.txt", r"Invalid value for '--max-words': 'few' is not a valid integer\."),
-    ("summarize --max-words 0 fine.txt", r"The option max_words is 0: .*greater than or equal to 1.*"),
+    ("summarize --max-words 0 fine.txt", r"The option max_words is 0: .*at least 1."),
     ("sentiment --batch-size 0 fine.txt", r"Invalid value for '--batch-size': 0 is not in the range x>=1\."),
     ("sentiment --threads 0 fine.txt", r"Invalid value for '--threads': 0 is not in the range x>=1\."),
     ("sentiment --format xml fine.txt", r"Invalid value for '--format': 'xml' is not one of 'text', .*"),
@@ -62,7 +62,15 @@ WRONG = [
     ("generate --overflow chunk fine.txt", r"The task 'generate' has no overflow='chunk': use error or truncate\."),
     ("score --prompt none fine.txt", r"No such option '--prompt'\..*"),
     ("classify fine.txt", r"Classification needs labels to choose from: give labels, .*"),
-    ("classify --labels one fine.txt", r"The option labels is \['one'\]: .*at least 2 items.*"),
+    ("classify --labels one fine.txt", r"The option labels is \['one'\]: give at least 2\."),
+    (
+        "summarize --max-new-tokens 5000 fine.txt",
+        r"max_new_tokens is 5000, but the model holds \d+ tokens for prompt and output together: lower .*",
+    ),
+    (
+        "generate --max-new-tokens 5 --max-cache-bytes 9 fine.txt",
+        r".* bytes of key/value .* the bound of 9 bytes: .*",
+    ),
     ("classify --labels a,a fine.txt", r"Labels have to differ from each other and may not be empty\."),
     ("translate --source en fine.txt", r"Translation needs the target language: give target, .*"),
     (

@@ -140,7 +140,7 @@ def check_seeds(pipeline: AnyPipeline, rows: Sequence[Row]) -> None:
     """Where tokens are drawn, a seed gives the same whatever an input was worked on with, and another seed another."""
     if "seed" not in pipeline.options_type.__annotations__:
         return
-    drawn = variant(pipeline, options={**(pipeline.setup.options or {}), "temperature": 1.0, "top_k": 50, "seed": 3})
+    drawn = variant(pipeline, options={**(pipeline.setup.options or {}), "temperature": 1.0, "seed": 3})
     alone = [drawn(row) for row in rows]
     assert_same(drawn(list(rows)), alone)
     others = drawn(list(rows), seed=4)
@@ -183,7 +183,7 @@ def check_overflow(pipeline: AnyPipeline, rows: Sequence[Row]) -> None:
 
 def check_languages(pipeline: AnyPipeline, rows: Sequence[Row]) -> None:
     """Every language that the definition has prompts in can be asked for, and no other."""
-    if not pipeline.has_prompt:
+    if "language" not in pipeline.options_type.__annotations__:
         refuses(lambda: pipeline(rows[0], language="en"), OptionError, "language")
         return
     row = {key: value for key, value in rows[0].items() if key != "language"}
@@ -201,22 +201,27 @@ def check_languages(pipeline: AnyPipeline, rows: Sequence[Row]) -> None:
 
 def check_prompts(pipeline: AnyPipeline, rows: Sequence[Row]) -> None:
     """A prompt of the caller's, or of a changed definition, is what the model reads; one it can't use is refused."""
-    if not pipeline.has_prompt:
-        for change in ({"prompt": "{{ text }}!"}, {"system": "Sir"}, {"shots": ({"text": "Hi"},)}):
-            refuses(lambda change=change: variant(pipeline, **change), OptionError, next(iter(change)))
+    if "prompt" not in pipeline.options_type.__annotations__:
+        for name, value in {"prompt": "{{ text }}!", "system": "Sir", "shots": ({"text": "Hi"},)}.items():
+            refuses(lambda given={name: value}: variant(pipeline, options=given), OptionError, name)
         return
     row, central = rows[0], pipeline.definition.family.central
     template = "ZEBRA\n" + "\n".join(f"{{{{ {name} }}}}" for name in central) + "\nOKAPI"
+    own = {"prompt": template, "system": "GIRAFFE"}
+    for asked, options in ((pipeline, own), (variant(pipeline, options={**(pipeline.setup.options or {}), **own}), {})):
+        with recorded(pipeline) as texts:
+            asked(row, **options)
+        assert all(word in "".join(texts) for word in ("ZEBRA", "OKAPI", "GIRAFFE"))
     with recorded(pipeline) as texts:
-        variant(pipeline, prompt=template, system="GIRAFFE")(row)
-    assert all(word in "".join(texts) for word in ("ZEBRA", "OKAPI", "GIRAFFE"))
+        pipeline(row)
+    assert not any(word in "".join(texts) for word in ("ZEBRA", "OKAPI", "GIRAFFE"))
     prompts = {name: PromptTexts(user=template, plain=template) for name in pipeline.definition.languages}
     changed = pipeline.definition.model_copy(update={"prompts": prompts, "shots": ()})
     with recorded(pipeline) as texts:
         type(pipeline)(changed, pipeline.model, pipeline.setup)(row)
     assert all(word in "".join(texts) for word in ("ZEBRA", "OKAPI"))
     for wrong, hint in (("{{ txet }}", "txet"), ("no variable", central[0]), ("{{ unclosed", "template")):
-        refuses(lambda wrong=wrong: variant(pipeline, prompt=wrong)(row), OptionError, hint)
+        refuses(lambda wrong=wrong: pipeline(row, prompt=wrong), OptionError, hint)
 
 
 CHECKS: tuple[Callable[[AnyPipeline, Sequence[Row]], None], ...] = (

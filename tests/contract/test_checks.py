@@ -16,6 +16,7 @@ from gptapps.outputs import Answer, Generation
 from gptapps.pipelines.base import Setup
 from gptapps.pipelines.generation import GenerationPipeline
 from gptapps.pipelines.question_answering import QuestionAnsweringPipeline
+from gptapps.prompts.adapters import PromptAdapter
 from gptapps.task_catalog import resolve_task
 
 
@@ -78,9 +79,8 @@ class Remembers(GenerationPipeline):
 
 
 class IgnoresThePrompt(GenerationPipeline):
-    def __init__(self, definition: Any, model: LanguageModel, setup: Setup | None = None) -> None:
-        super().__init__(definition, model, setup)
-        self.setup = Setup(batch_size=self.setup.batch_size, options=self.setup.options)
+    def adapter(self, language: str, options: Mapping[str, Any]) -> PromptAdapter:
+        return super().adapter(language, {})
 
 
 class TakesAnyLanguage(GenerationPipeline):

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from gptapps import QuestionExample, SummarizationExample, TranslationExample, pipeline
-from gptapps.errors import ModelNotFoundError, OptionError
+from gptapps.errors import ModelNotFoundError, OptionError, TaskDefinitionError
+from gptapps.heads.language_model import LanguageModelHead
+from gptapps.registry import HEADS
 
 
 @pytest.mark.parametrize(
@@ -26,8 +28,24 @@ from gptapps.errors import ModelNotFoundError, OptionError
     ],
 )
 def test_an_option_of_the_wrong_type_is_one_sentence(wrong: dict[str, object]) -> None:
-    with pytest.raises(OptionError, match=f"option {next(iter(wrong))} "):
+    with pytest.raises(OptionError, match=rf"option {next(iter(wrong))}[ .]"):
         pipeline("sentiment", **wrong)
+
+
+def test_a_head_that_the_pipeline_does_not_use_is_refused(tmp_path: Path) -> None:
+    definition = tmp_path / "mood.toml"
+    definition.write_text(
+        'schema_version = 1\npipeline = "generation"\nhead = "rating"\nsummary = "Says how it feels"\n'
+        '[prompts.en]\nuser = "{{ text }}"\n'
+    )
+    HEADS.register("rating", LanguageModelHead)
+    try:
+        with pytest.raises(
+            TaskDefinitionError, match=r"mood\.toml names the head 'rating'.* works with language_model"
+        ):
+            pipeline(str(definition), model="nowhere")
+    finally:
+        HEADS.unregister("rating")
 
 
 def test_a_task_that_is_no_name_is_one_sentence() -> None:

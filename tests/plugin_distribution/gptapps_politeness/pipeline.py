@@ -37,6 +37,7 @@ class RatingPipeline(Pipeline[RatingExample, Rating]):
     example_type = RatingExample
     options_type = PromptOptions
     overflows = ("truncate", "error")
+    heads = ("rating",)
 
     def __init__(self, definition: TaskDefinition, model: LanguageModel, setup: Setup | None = None) -> None:
         super().__init__(definition, model, setup)
@@ -58,7 +59,7 @@ class RatingPipeline(Pipeline[RatingExample, Rating]):
         intake.raise_error()
 
     def _encoded(self, example: RatingExample, options: Mapping[str, Any]) -> tuple[list[int], int]:
-        adapter = self.adapter(self.language_of(example, options, example.text))
+        adapter = self.adapter(self.language_of(example, options, example.text), options)
 
         def encode(text: str) -> list[int]:
             prompt = adapter.render({"text": text})
