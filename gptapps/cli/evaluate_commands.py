@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gptapps.cli.evaluation_progress import RunProgress
+from gptapps.cli.late_command import LateCommand
 from gptapps.cli.task_command import SETUP_OPTIONS, call_options, pipeline_options
 from gptapps.errors import OptionError
 from gptapps.registry import PIPELINES
@@ -52,34 +53,24 @@ def evaluate() -> None:
     """
 
 
-class EvaluateCommand(click.Command):
-    """Evaluates one task; its options are made when they are first asked for, since that loads PyTorch."""
+class EvaluateCommand(LateCommand):
+    """Evaluates one task."""
 
     def __init__(self, definition: TaskDefinition, *, name: str) -> None:
         super().__init__(
-            name,
+            definition,
+            name=name,
             help=f"Evaluate: {definition.summary}.\n\nWrites a table to standard output and every example to a folder.",
-            short_help=definition.summary,
-            context_settings={"max_content_width": 100},
         )
-        self._definition = definition
-        self._made: list[click.Parameter] = []
 
-    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+    def make_params(self) -> list[click.Parameter]:
         """Return the parameters: data, the evaluation's own, then those of the pipeline."""
-        if not self._made:
-            own = [click.Argument(["data"]), *_evaluation_options()]
-            kind = PIPELINES.get(self._definition.pipeline)
-            taken = {parameter.name for parameter in own}
-            calls = [option for option in call_options(kind.options_type) if option.name not in taken]
-            setup = [option for option in SETUP_OPTIONS if option.name not in _NOT_OF_EVALUATIONS]
-            self._made = [*own, *calls, *setup]
-        self.params = self._made
-        return super().get_params(ctx)
-
-    def invoke(self, ctx: click.Context) -> None:
-        """Run with the parameters that were parsed."""
-        self.execute(ctx.obj["progress"], **ctx.params)
+        own = [click.Argument(["data"]), *_evaluation_options()]
+        kind = PIPELINES.get(self.definition.pipeline)
+        taken = {parameter.name for parameter in own}
+        calls = [option for option in call_options(kind.options_type) if option.name not in taken]
+        setup = [option for option in SETUP_OPTIONS if option.name not in _NOT_OF_EVALUATIONS]
+        return [*own, *calls, *setup]
 
     def execute(
         self,
@@ -108,16 +99,16 @@ class EvaluateCommand(click.Command):
 
         with RunProgress(show_progress) as progress:
             plan = Plan(
-                task=self.name or self._definition.id,
+                task=self.task,
                 data=data,
                 shots=shots,
                 shots_data=shots_data,
                 limit=limit,
                 sampling=sampling,
                 seed=seed,
-                columns=_pairs(columns, "columns"),
-                where=_pairs(where, "where"),
-                label_names=_pairs(label_names, "label-names"),
+                columns=name_value_pairs(columns, "columns"),
+                where=name_value_pairs(where, "where"),
+                label_names=name_value_pairs(label_names, "label-names"),
                 prepare=prepare,
                 metrics=_names(metrics),
                 baselines=_names(baselines),
@@ -246,7 +237,12 @@ def _evaluation_options() -> Iterator[click.Option]:
     yield click.Option(["--json"], is_flag=True, help="Write one JSON line instead of a table.")
 
 
-def _pairs(given: Sequence[str], option: str) -> dict[str, str]:
+def name_value_pairs(given: Sequence[str], option: str) -> dict[str, str]:
+    """Return what an option gives as NAME=VALUE, several separated by commas.
+
+    Raises:
+        OptionError: a part is of another form.
+    """
     pairs = {}
     for part in (part for one in given for part in one.split(",")):
         name, equals, value = part.partition("=")

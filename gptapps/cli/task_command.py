@@ -13,6 +13,7 @@ import click
 from pydantic.fields import FieldInfo
 
 from gptapps.cli.inputs import RowReader, examples_of, with_places
+from gptapps.cli.late_command import LateCommand
 from gptapps.cli.progress import Progress
 from gptapps.cli.rendering import as_json, as_text
 from gptapps.errors import OptionError
@@ -22,42 +23,36 @@ from gptapps.task_definition import TaskDefinition
 _FORMATS = ("text", "lines", "jsonl", "csv", "tsv")
 
 
-class TaskCommand(click.Command):
-    """Runs one task over files; its options are made when they are first asked for, since that loads PyTorch."""
+class TaskCommand(LateCommand):
+    """Runs one task over files."""
 
     def __init__(self, definition: TaskDefinition, *, name: str) -> None:
         super().__init__(
-            name,
+            definition,
+            name=name,
             help=(
                 f"{definition.summary}\n\nFILES are read in turn, - is standard input: .txt is one input, .jsonl, .csv "
                 "and .tsv hold one a row."
             ),
-            short_help=definition.summary,
-            context_settings={"max_content_width": 100},
         )
-        self._definition = definition
-        self._made: list[click.Parameter] = []
 
-    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+    def make_params(self) -> list[click.Parameter]:
         """Return the parameters: files, the pipeline's options, then those of every task."""
-        if not self._made:
-            kind = PIPELINES.get(self._definition.pipeline)
-            fields = [name for name in _single_text_fields(kind) if name != "text"]
-            self._made = [
-                click.Argument(["files"], nargs=-1, type=click.Path(path_type=Path), metavar="[FILES]..."),
-                click.Option(["--text", "texts"], multiple=True, help="An input given here instead of a file."),
-                *(click.Option([_flag(name), f"field_{name}"], help=_FIELD_HELP.get(name)) for name in fields),
-                *call_options(kind.options_type),
-                *([_NO_SHOTS] if "shots" in kind.options_type.__annotations__ else []),
-                *SETUP_OPTIONS,
-            ]
-        self.params = self._made
-        return super().get_params(ctx)
+        kind = PIPELINES.get(self.definition.pipeline)
+        fields = [name for name in _single_text_fields(kind) if name != "text"]
+        return [
+            click.Argument(["files"], nargs=-1, type=click.Path(path_type=Path), metavar="[FILES]..."),
+            click.Option(["--text", "texts"], multiple=True, help="An input given here instead of a file."),
+            *(click.Option([_flag(name), f"field_{name}"], help=_FIELD_HELP.get(name)) for name in fields),
+            *call_options(kind.options_type),
+            *([_NO_SHOTS] if "shots" in kind.options_type.__annotations__ else []),
+            *SETUP_OPTIONS,
+        ]
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the summary, and which columns a row has."""
         super().format_help_text(ctx, formatter)
-        fields = PIPELINES.get(self._definition.pipeline).example_type.model_fields
+        fields = PIPELINES.get(self.definition.pipeline).example_type.model_fields
         required = [name for name, field in fields.items() if field.is_required()]
         optional = [f"[{name}]" for name in fields if name not in required]
         with formatter.indentation():
@@ -65,10 +60,6 @@ class TaskCommand(click.Command):
             formatter.write_text(
                 f"Columns, of which those in brackets may be absent: {', '.join(required + optional)}."
             )
-
-    def invoke(self, ctx: click.Context) -> None:
-        """Run with the parameters that were parsed."""
-        self.execute(ctx.obj["progress"], **ctx.params)
 
     def execute(
         self,
@@ -92,14 +83,11 @@ class TaskCommand(click.Command):
         if no_shots:
             options["shots"] = ()
         with Progress(show_progress) as progress:
-            task = pipeline(self._task_name(), progress=progress.download, **options)
+            task = pipeline(self.task, progress=progress.download, **options)
             places: deque[str] = deque()
             examples = examples_of(reader.rows(), task, {k: v for k, v in fields.items() if v is not None}, places)
             outputs = with_places(task.run(examples, {}), places)
             _write(progress.count(outputs), json=json, several=reader.several)
-
-    def _task_name(self) -> str:
-        return self.name or self._definition.id
 
 
 def pipeline_options(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -109,8 +97,9 @@ def pipeline_options(given: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in given.items()
         if value not in (None, ())
     }
-    if len(labels := options.get("labels", ())) == 1:
-        options["labels"] = [label.strip() for label in labels[0].split(",")]
+    for name in _SPLIT_AT_COMMAS:
+        if len(texts := options.get(name, ())) == 1:
+            options[name] = [text.strip() for text in texts[0].split(",")]
     return options
 
 
@@ -128,7 +117,7 @@ def _write(outputs: Iterable[Any], *, json: bool, several: bool) -> None:
 def _single_text_fields(kind: Any) -> Iterator[str]:
     """Name the example's fields that hold one text besides the gold answer, so that an option can give them."""
     for name, field in kind.example_type.model_fields.items():
-        if name not in ("language", "label", "source", "target") and field.annotation in (str, str | None):
+        if name not in ("language", "label", "answer", "source", "target") and field.annotation in (str, str | None):
             yield name
 
 
@@ -151,9 +140,12 @@ def call_options(kind: type) -> Iterator[click.Option]:
         elif type_ in (int, float, str):
             yield click.Option([_flag(name)], type=type_, help=_sentence(description))
         elif _is_text_list(type_):
-            commas = ", separated by commas" if name == "labels" else ""
+            commas = ", separated by commas" if name in _SPLIT_AT_COMMAS else ""
             text = f"{_sentence(f'{description}{commas}')} May be given several times."
             yield click.Option([_flag(name)], multiple=True, help=text)
+
+
+_SPLIT_AT_COMMAS = ("labels", "choices")
 
 
 def _is_text_list(type_: Any) -> bool:
