@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gptapps.errors import GPTAppsError
+    from gptapps.evaluation.compare import compare
     from gptapps.evaluation.evaluate import evaluate
     from gptapps.examples import (
+        ChoiceExample,
         ClassificationExample,
         GenerationExample,
+        MultiLabelExample,
         QuestionExample,
         ScoringExample,
         SummarizationExample,
@@ -26,8 +29,10 @@ if TYPE_CHECKING:
     )
     from gptapps.outputs import (
         Answer,
+        Choice,
         Classification,
         Generation,
+        Labelling,
         Likelihood,
         Summary,
         Translation,
@@ -35,12 +40,16 @@ if TYPE_CHECKING:
     )
     from gptapps.pipelines.factory import pipeline
     from gptapps.task_catalog import tasks
+    from gptapps.training.finetune import finetune
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "GPTAppsError": "gptapps.errors",
+    "compare": "gptapps.evaluation.compare",
     "evaluate": "gptapps.evaluation.evaluate",
+    "ChoiceExample": "gptapps.examples",
+    "MultiLabelExample": "gptapps.examples",
     "ClassificationExample": "gptapps.examples",
     "GenerationExample": "gptapps.examples",
     "QuestionExample": "gptapps.examples",
@@ -48,6 +57,8 @@ _HOMES = {
     "SummarizationExample": "gptapps.examples",
     "TranslationExample": "gptapps.examples",
     "Answer": "gptapps.outputs",
+    "Choice": "gptapps.outputs",
+    "Labelling": "gptapps.outputs",
     "Classification": "gptapps.outputs",
     "Generation": "gptapps.outputs",
     "Likelihood": "gptapps.outputs",
@@ -55,17 +66,22 @@ _HOMES = {
     "Translation": "gptapps.outputs",
     "Usage": "gptapps.outputs",
     "pipeline": "gptapps.pipelines.factory",
+    "finetune": "gptapps.training.finetune",
     "tasks": "gptapps.task_catalog",
 }
 
 __all__ = [
     "Answer",
+    "Choice",
+    "ChoiceExample",
     "Classification",
     "ClassificationExample",
     "GPTAppsError",
     "Generation",
     "GenerationExample",
+    "Labelling",
     "Likelihood",
+    "MultiLabelExample",
     "QuestionExample",
     "ScoringExample",
     "SummarizationExample",
@@ -74,7 +90,9 @@ __all__ = [
     "TranslationExample",
     "Usage",
     "__version__",
+    "compare",
     "evaluate",
+    "finetune",
     "pipeline",
     "tasks",
 ]

@@ -1,9 +1,10 @@
-"""Files in the cache folder: there whole or not at all, and failures of the disk in one sentence."""
+"""Files and folders that are there whole or not at all, and failures of the disk in one sentence."""
 
 from __future__ import annotations
 
 import errno
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -74,12 +75,40 @@ def durable(target: Path, *, scratch: Path | None = None) -> Iterator[BinaryIO]:
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
-    if os.name == "posix":  # elsewhere a folder can't be opened, and a rename is durable by itself
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    _sync_folder(target.parent)
+
+
+@contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """Fill a folder that appears as ``target`` when the block ends well, and not at all otherwise.
+
+    Everything in it is on the disk before the name is. What a killed process left unfinished is removed by the next
+    one that makes the same folder; only one process may do so at a time.
+
+    Args:
+        target: path of the finished folder, which may not exist yet.
+
+    Yields:
+        The folder to fill, beside the target.
+
+    Example:
+        >>> with new_folder(Path("my-model")) as folder:                # doctest: +SKIP
+        ...     (folder / "weights").write_bytes(b"all of them")
+    """
+    unfinished = target.with_name(f".{target.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    try:
+        yield unfinished
+        for place, _, names in os.walk(unfinished, topdown=False):
+            for name in names:
+                _sync_file(os.path.join(place, name))
+            _sync_folder(Path(place))
+        os.rename(unfinished, target)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    _sync_folder(target.parent)
 
 
 def bytes_below(folder: Path) -> int:
@@ -95,3 +124,17 @@ def bytes_below(folder: Path) -> int:
             except OSError:
                 continue
     return total
+
+
+def _sync_file(path: str) -> None:
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "posix":  # elsewhere a folder can't be opened, and a rename is durable by itself
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)

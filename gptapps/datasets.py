@@ -186,6 +186,8 @@ def chosen_fields(row: Row, wanted: tuple[str, ...], required: tuple[str, ...]) 
 def read_hub(name: str) -> Iterator[Row]:
     """Yield the rows of a hub data set; labels kept as numbers there come as their names.
 
+    A set that is published with a script is read from the Parquet files that the hub makes of it.
+
     Args:
         name: ``"hub:org/name:split"`` or ``"hub:org/name#config:split"``.
 
@@ -199,7 +201,7 @@ def read_hub(name: str) -> Iterator[Row]:
         )
     library = _library("datasets", f"Reading {name}")
     try:
-        found = library.load_dataset(parts["name"], parts["config"], split=parts["split"])
+        found = _hub_split(library, parts["name"], parts["config"], parts["split"])
     except Exception as error:  # whatever the network, the hub or the set's own files bring
         reason = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
         raise DataError(f"The data set {name} can't be fetched ({reason}): check its name and the network.") from None
@@ -210,6 +212,17 @@ def read_hub(name: str) -> Iterator[Row]:
             if isinstance(value := values[column], int) and 0 <= value < len(names[column]):
                 values = {**values, column: names[column][value]}
         yield Row(_without_gaps(values), f"{name} row {number}")
+
+
+def _hub_split(library: Any, name: str, config: str | None, split: str) -> Any:
+    try:
+        return library.load_dataset(name, config, split=split)
+    except RuntimeError as error:
+        if "scripts are no longer supported" not in str(error):
+            raise
+    # What was published with a script of its own, such as SciTLDR, the hub keeps as Parquet files on a branch.
+    files = f"hf://datasets/{name}@refs/convert/parquet/{config or 'default'}/{split}/*.parquet"
+    return library.load_dataset("parquet", data_files=files, split="train")
 
 
 def with_columns(row: Row, columns: Mapping[str, str]) -> Row:
@@ -230,6 +243,8 @@ def with_columns(row: Row, columns: Mapping[str, str]) -> Row:
         >>> with_columns(Row({"sentence": "Fine.", "target": "1"}, "a.csv:2"), {"text": "sentence"}).fields
         {'target': '1', 'text': 'Fine.'}
     """
+    if not columns:
+        return row
     kept = {name: value for name, value in row.fields.items() if name not in columns.values()}
     return Row({**kept, **{field: _column(row, column) for field, column in columns.items()}}, row.where)
 

@@ -26,12 +26,32 @@ class ClassificationExample(Example):
     label: str | None = None
 
 
+class MultiLabelExample(Example):
+    """A text, or a pair of texts, and every label that fits it."""
+
+    text: str
+    text_pair: str | None = None
+    label: Texts = ()
+
+
 class QuestionExample(Example):
     """A question whose answer stands in the context; several gold answers are equally right."""
 
     question: str
     context: str
     answers: Texts = ()
+
+
+class ChoiceExample(Example):
+    """A question and the choices to answer it with; ``answer`` is the right one's text.
+
+    A context is what the question is about. Without choices of its own an example gets those of the options.
+    """
+
+    question: str
+    choices: Texts = ()
+    context: str | None = None
+    answer: str | None = None
 
 
 class TranslationExample(Example):

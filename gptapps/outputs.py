@@ -54,6 +54,18 @@ class Classification(Output):
     scores: dict[str, float]
 
 
+class Labelling(Output):
+    """Every label that fits a text.
+
+    Attributes:
+        labels: those that fit, in the order in which they were given; there may be none.
+        scores: of every label, 0 to 1, highest first; above 0.5 it fits. They don't sum to 1.
+    """
+
+    labels: tuple[str, ...]
+    scores: dict[str, float]
+
+
 class Answer(Output):
     """An answer to a question.
 
@@ -69,6 +81,24 @@ class Answer(Output):
     end: int
 
 
+class Choice(Output):
+    """The choice that answers a question.
+
+    Attributes:
+        index: its number among the choices, from 0.
+        text: the choice itself.
+        score: its share of the scores.
+        scores: every choice's share, highest first; the softmax of the log-likelihoods after normalisation.
+        log_likelihoods: of every choice in nats, before normalisation and in the order given.
+    """
+
+    index: int
+    text: str
+    score: float
+    scores: dict[str, float]
+    log_likelihoods: dict[str, float]
+
+
 class Translation(Output):
     """A translation and the languages it goes between, as codes such as "en"."""
 
@@ -79,7 +109,7 @@ class Translation(Output):
 
 
 class Summary(Output):
-    """A summary; ``finish_reason`` is "length" where max_new_tokens cut it off."""
+    """A summary; ``finish_reason`` is "length" where max_new_tokens or max_words cut it off."""
 
     text: str
     finish_reason: FinishReason
@@ -110,6 +140,8 @@ class Likelihood(Output):
         bits_per_byte: -log2 of the probability, for each UTF-8 byte of the text.
         tokens: scored tokens of the text.
         bytes: UTF-8 bytes of the text.
+        greedy: whether every token was the likeliest in its place, so that greedy decoding behind the context gives
+            this very text.
         best: where continuations were given, the number of the likeliest; else None.
         continuations: the log-likelihood of each continuation, in their order.
     """
@@ -119,5 +151,6 @@ class Likelihood(Output):
     bits_per_byte: float
     tokens: int
     bytes: int
+    greedy: bool
     best: int | None = None
     continuations: tuple[float, ...] = ()

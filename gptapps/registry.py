@@ -124,14 +124,26 @@ class Registry:
         self._plugins_read = True
 
 
-HEADS = Registry("head", "gptapps.heads", {"language_model": "gptapps.heads.language_model:LanguageModelHead"})
+HEADS = Registry(
+    "head",
+    "gptapps.heads",
+    {
+        "language_model": "gptapps.heads.language_model:LanguageModelHead",
+        "sequence_classification": "gptapps.heads.sequence_classification:SequenceClassificationHead",
+        "multi_label": "gptapps.heads.sequence_classification:MultiLabelHead",
+        "multiple_choice": "gptapps.heads.multiple_choice:MultipleChoiceHead",
+        "span": "gptapps.heads.span:SpanHead",
+    },
+)
 
 PIPELINES = Registry(
     "pipeline",
     "gptapps.pipelines",
     {
         "classification": "gptapps.pipelines.classification:ClassificationPipeline",
+        "multi_label": "gptapps.pipelines.multi_label:MultiLabelPipeline",
         "question_answering": "gptapps.pipelines.question_answering:QuestionAnsweringPipeline",
+        "multiple_choice": "gptapps.pipelines.multiple_choice:MultipleChoicePipeline",
         "translation": "gptapps.pipelines.translation:TranslationPipeline",
         "summarization": "gptapps.pipelines.summarization:SummarizationPipeline",
         "generation": "gptapps.pipelines.generation:GenerationPipeline",
@@ -151,6 +163,10 @@ METRICS = Registry(
         "log_loss": "gptapps.metrics.classification:log_loss",
         "brier": "gptapps.metrics.classification:brier",
         "calibration_error": "gptapps.metrics.classification:calibration_error",
+        "accuracy_norm": "gptapps.metrics.choices:accuracy_norm",
+        "label_f1": "gptapps.metrics.label_sets:label_f1",
+        "label_macro_f1": "gptapps.metrics.label_sets:label_macro_f1",
+        "exact_labels": "gptapps.metrics.label_sets:exact_labels",
         "exact_match": "gptapps.metrics.answer_matching:exact_match",
         "token_f1": "gptapps.metrics.answer_matching:token_f1",
         "bleu": "gptapps.metrics.bleu:bleu",
@@ -162,5 +178,6 @@ METRICS = Registry(
         "rougeLsum": "gptapps.metrics.rouge:rougeLsum",
         "perplexity": "gptapps.metrics.likelihood:perplexity",
         "bits_per_byte": "gptapps.metrics.likelihood:bits_per_byte",
+        "greedy_accuracy": "gptapps.metrics.likelihood:greedy_accuracy",
     },
 )

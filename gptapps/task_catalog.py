@@ -90,7 +90,7 @@ class TaskCatalog:
 
     def resolve(self, name: str | os.PathLike[str]) -> TaskDefinition:
         """Return the definition of a task; see :func:`resolve_task`."""
-        if isinstance(name, os.PathLike) or name.endswith(".toml"):
+        if isinstance(name, os.PathLike) or name.lower().endswith(".toml"):
             return _checked(load_task_definition(Path(name)))
         pair = _LANGUAGE_PAIR.fullmatch(name)
         if pair and name not in self._names:
@@ -128,7 +128,7 @@ def _toml_files(folder: Path | Traversable) -> Iterator[Path | Traversable]:
     for entry in entries:
         if entry.is_dir():
             yield from _toml_files(entry)
-        elif entry.name.endswith(".toml"):
+        elif entry.name.lower().endswith(".toml"):
             yield entry
 
 

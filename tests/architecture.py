@@ -25,6 +25,7 @@ ROOMS: Rooms = (
         "packaged_copy": ("packaged_models", "cache_files", "wheel_download"),
         "hub_download": ("cache_files", "wheel_download"),
         "model_store": ("packaged_models", "cache_files", "wheel_download", "packaged_copy", "hub_download"),
+        "trained_model": (),
         "prompts": (),
         "task_catalog": (),
     },
@@ -34,7 +35,7 @@ ROOMS: Rooms = (
     {"training": ()},
     {"integrations": ()},
     {"__init__": ()},
-    {"cli": (), "__main__": ("cli",)},
+    {"cli": (), "__main__": ("cli",), "lm_eval": (), "sklearn": ()},
 )
 """One line a storey, the ground floor first: a room may import those of the lines above its own, and of its own line
 those it names. ``__init__`` is the package's public face."""

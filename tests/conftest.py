@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from browsers import chromium_path
 from hypothesis import HealthCheck, settings
 
 from gptapps.decoding.language_model import LanguageModel
@@ -23,30 +24,38 @@ settings.load_profile("gptapps")
 torch.set_num_threads(2)
 
 
+# Marker -> whether what it needs is here, and why not.
+NEEDED = {
+    "data": (DATA_ROOT.is_dir(), f"no data sets at {DATA_ROOT}"),
+    "browser": (chromium_path() is not None, "no chromium on the path"),
+}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what reads the real data sets where they are absent."""
-    if not DATA_ROOT.is_dir():
+    """Skip what reads the real data sets, or looks at pages in a browser, where these are absent."""
+    for name, (is_here, reason) in NEEDED.items():
         for item in items:
-            if item.get_closest_marker("data"):
-                item.add_marker(pytest.mark.skip(reason=f"no data sets at {DATA_ROOT}"))
+            if not is_here and item.get_closest_marker(name):
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print how many tests on real data ran."""
-    seen = {"passed": 0, "failed": 0, "skipped": 0}
-    for outcome in seen:
-        for report in terminalreporter.stats.get(outcome, []):
-            seen[outcome] += "data" in report.keywords
-    terminalreporter.write_line(
-        f"tests on real data: {seen['passed']} passed, {seen['failed']} failed, {seen['skipped']} skipped"
-    )
+    """Print how many tests on real data, and in a real browser, ran."""
+    for name, what in (("data", "on real data"), ("browser", "in a browser")):
+        seen = {"passed": 0, "failed": 0, "skipped": 0}
+        for outcome in seen:
+            for report in terminalreporter.stats.get(outcome, []):
+                seen[outcome] += name in report.keywords
+        terminalreporter.write_line(
+            f"tests {what}: {seen['passed']} passed, {seen['failed']} failed, {seen['skipped']} skipped"
+        )
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fail where the real data is there but a test on it was skipped."""
+    """Fail where what a test needs is there but the test was skipped."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    skipped = [report for report in reporter.stats.get("skipped", []) if "data" in report.keywords] if reporter else []
-    if DATA_ROOT.is_dir() and skipped:
+    skipped = reporter.stats.get("skipped", []) if reporter else []
+    if any(is_here and any(name in report.keywords for report in skipped) for name, (is_here, _) in NEEDED.items()):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 

@@ -6,6 +6,7 @@ import ast
 import re
 import sys
 import tomllib
+from collections.abc import Iterable, Iterator
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from architecture import MAX_LINES, ROOMS, modules, violations
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "gptapps"
+OPTIONAL = {"integrations": ("lm-eval", "ray"), "lm_eval": ("lm-eval",), "training": ("train",)}
+"""Rooms that need what extras bring, for which they ask in a sentence."""
 
 
 def test_the_house_keeps_its_rules() -> None:
@@ -22,14 +25,19 @@ def test_the_house_keeps_its_rules() -> None:
 
 def test_every_import_from_elsewhere_is_a_declared_dependency() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    declared = {_normal(re.split(r"[^\w.-]", line, maxsplit=1)[0]) for line in project["dependencies"]}
+    declared = {*_names(project["dependencies"])}
+    extras = {
+        room: {name for extra in brought for name in _names(project["optional-dependencies"][extra])}
+        for room, brought in OPTIONAL.items()
+    }
     brought_by = packages_distributions()
     undeclared = {
         f"{module.name}:{line}: {top}"
         for module in modules(PACKAGE)
         for line, name in module.imports()
         if (top := name.partition(".")[0]) not in (*sys.stdlib_module_names, PACKAGE.name)
-        and not declared & {_normal(distribution) for distribution in brought_by.get(top, ())}
+        and not (declared | extras.get(module.room, set()))
+        & {_normal(distribution) for distribution in brought_by.get(top, ())}
     }
     assert sorted(undeclared) == []
 
@@ -117,6 +125,11 @@ def test_what_breaks_a_rule_is_found(tmp_path: Path, name: str, source: str, exp
 def test_the_checker_reads_every_file_of_the_package() -> None:
     assert len(modules(PACKAGE)) > 50
     assert all(isinstance(module.tree, ast.Module) for module in modules(PACKAGE))
+
+
+def _names(requirements: Iterable[str]) -> Iterator[str]:
+    for line in requirements:
+        yield _normal(re.split(r"[^\w.-]", line, maxsplit=1)[0])
 
 
 def _normal(distribution: str) -> str:

@@ -115,8 +115,10 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """A stand-in for ``datasets`` that notes what it is asked for."""
     asked: list[tuple[Any, ...]] = []
 
-    def load_dataset(name: str, config: str | None, *, split: str) -> Found:
-        asked.append((name, config, split))
+    def load_dataset(name: str, config: str | None = None, *, split: str, data_files: str | None = None) -> Found:
+        asked.append((name, config or data_files, split))
+        if name == "org/scripted":
+            raise RuntimeError("Dataset scripts are no longer supported, but found scripted.py")
         if split == "none":
             raise ValueError("Unknown split 'none'.\nMore words.")
         return Found([{"text": "one", "label": 1}, {"text": "two", "label": -1}, {"text": None, "label": 0}])
@@ -125,6 +127,15 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     module.load_dataset = load_dataset  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "datasets", module)
     return asked
+
+
+@pytest.mark.parametrize(("config", "folder"), [("", "default"), ("#Abstract", "Abstract")])
+def test_a_set_with_a_script_is_read_from_the_hubs_parquet_files(
+    config: str, folder: str, hub: list[tuple[Any, ...]]
+) -> None:
+    assert len(list(read_hub(f"hub:org/scripted{config}:test"))) == 3
+    files = f"hf://datasets/org/scripted@refs/convert/parquet/{folder}/test/*.parquet"
+    assert hub == [("org/scripted", config[1:] or None, "test"), ("parquet", files, "train")]
 
 
 def test_hub_labels_come_by_name_and_gaps_are_left_out(hub: list[tuple[Any, ...]]) -> None:

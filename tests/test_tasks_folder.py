@@ -18,10 +18,12 @@ from gptapps.task_definition import TaskDefinition
 
 FOLDER = Path(__file__).resolve().parent.parent / "tasks"
 FAMILIES = sorted(folder.name for folder in FOLDER.iterdir() if folder.is_dir())
-GOLD = ("label", "answers", "translations", "summaries")
+GOLD = ("label", "answer", "choices", "answers", "translations", "summaries")
 RECORDS = {
     "classification": examples.ClassificationExample,
+    "multi_label": examples.MultiLabelExample,
     "question_answering": examples.QuestionExample,
+    "multiple_choice": examples.ChoiceExample,
     "translation": examples.TranslationExample,
     "summarization": examples.SummarizationExample,
     "generation": examples.GenerationExample,
@@ -54,7 +56,7 @@ CASES = [
 
 def fields_of(definition: TaskDefinition, row: Mapping[str, Any]) -> dict[str, object]:
     fields = {key: value for key, value in row.items() if key not in (*GOLD, "language")}
-    if definition.pipeline == "classification":
+    if definition.pipeline in ("classification", "multi_label"):
         fields["labels"] = ["negative", "positive"]
     if definition.pipeline == "summarization":
         fields["max_words"] = definition.defaults.max_words

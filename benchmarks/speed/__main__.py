@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
 
-from benchmarks.speed import decoding, import_time, startup
+from benchmarks.speed import decoding, fine_tuning, harness, import_time, startup
 from benchmarks.speed.measuring import ROOT, BenchmarkError, Comparison, environment, report, say, table, write
 from benchmarks.speed.settings import Settings
 from gptapps.errors import GPTAppsError
@@ -20,7 +20,11 @@ BENCHMARKS: dict[str, Callable[[Settings], list[Comparison]]] = {
     "startup": startup.run,
     "import": import_time.run,
     "decoding": decoding.run,
+    "arc": harness.arc,
+    "sst2": harness.sst2,
+    "lora": fine_tuning.lora,
 }
+_ON_REQUEST = ("arc", "sst2", "lora")
 _IDLE_LOAD = 0.5
 
 
@@ -32,8 +36,10 @@ def parser() -> argparse.ArgumentParser:
         "of threads, the same weights and the same token ids on both sides. Let nothing else run meanwhile. Medians "
         "and ratios go to standard output as a table, every sample to a JSON file.",
         epilog="startup: from starting a process to 20 tokens after 150 words. import: what `import gptapps` costs. "
-        "decoding: greedy tokens a second, batch 1 and batch 8. A ratio is gptapps' median divided by the peer's: "
-        "for seconds less is better, for tokens a second more.",
+        "decoding: greedy tokens a second, batch 1 and batch 8. arc and sst2: questions with given answers, beside "
+        "lm-evaluation-harness; lora: learning from summaries, beside peft. These need --data-root and minutes, and "
+        "run only if named. A ratio is gptapps' median divided by the peer's: for "
+        "seconds less is better, for tokens a second more.",
     )
     parsed.add_argument("--only", nargs="+", choices=BENCHMARKS, metavar="NAME", help=f"one or more of {_names()}")
     parsed.add_argument(
@@ -45,6 +51,12 @@ def parser() -> argparse.ArgumentParser:
     parsed.add_argument("--threads", type=_positive, default=2, help="on both sides (default: %(default)s)")
     parsed.add_argument(
         "--model", default=DEFAULT_MODEL, help="a packaged model, a directory or a GGUF file (default: %(default)s)"
+    )
+    parsed.add_argument("--data-root", type=Path, help="the folder of data sets, for arc, sst2 and lora")
+    parsed.add_argument(
+        "--questions",
+        type=_positive,
+        help="how many of their rows to use (default: 100 of arc, 300 of sst2, 72 of lora)",
     )
     parsed.add_argument(
         "--output",
@@ -64,9 +76,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     model = os.path.abspath(options.model) if os.path.exists(options.model) else options.model
     comparisons: list[Comparison] = []
     with tempfile.TemporaryDirectory(prefix="gptapps-speed-") as scratch:
-        settings = Settings(model, options.rounds, options.warmups, options.threads, Path(scratch))
+        settings = Settings(
+            model,
+            options.rounds,
+            options.warmups,
+            options.threads,
+            Path(scratch),
+            options.data_root,
+            options.questions,
+        )
         try:
-            for name in options.only or BENCHMARKS:
+            for name in options.only or [name for name in BENCHMARKS if name not in _ON_REQUEST]:
                 comparisons += BENCHMARKS[name](settings)
         except (BenchmarkError, GPTAppsError) as error:
             say(str(error))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+import math
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -75,6 +77,42 @@ class Ours:
             first, second = self._model.logits(hidden[0, -1:]).topk(2).values[0].tolist()
         return float(first - second)
 
+    def answer(self, model: str, folder: str, task: str, own_task: str, batch: int, threads: int) -> dict[str, Any]:
+        """Choose an answer to each question of a harness's task; return the log-likelihood of every choice.
+
+        ``own_task`` is the task that asks in the same words. Labels' log-likelihoods are known but for a constant.
+        """
+        laps = Laps()
+        import torch
+
+        torch.set_num_threads(threads)
+        laps.lap("torch")
+        from gptapps import pipeline
+        from gptapps.examples import ChoiceExample
+
+        laps.lap("import")
+        setup: dict[str, Any] = {"device": "cpu", "dtype": "float32", "batch_size": batch, "language": "en"}
+        ask = pipeline(own_task, model=model, **setup)
+        laps.lap("load")
+        rows = _rows(Path(folder, f"{task}.jsonl"))
+        if own_task != "choose":
+            found = ask([row["text"] for row in rows])
+            laps.lap("score")
+            scores = [[math.log(output.scores[label]) for label in ask.definition.labels] for output in found]
+            return {"phases": laps.seconds, "scores": scores}
+        shots = [
+            {"question": row["question"], "answer": row["choices"][row["answer"]]}
+            for row in _rows(Path(folder, f"{task}-shots.jsonl"))
+        ]
+        questions = [ChoiceExample(question=row["question"], choices=tuple(row["choices"])) for row in rows]
+        found = ask(questions, shots=shots, normalize="none")
+        laps.lap("score")
+        scores = [
+            [output.log_likelihoods[choice] for choice in row["choices"]]
+            for output, row in zip(found, rows, strict=True)
+        ]
+        return {"phases": laps.seconds, "scores": scores}
+
     def save(self, model: str, directory: str) -> None:
         """Write the model in the Hugging Face layout, float32."""
         from gptapps.decoding.language_model import LanguageModel
@@ -92,6 +130,10 @@ class Ours:
         if self._loaded is None:
             raise RuntimeError("Nothing is loaded: call load first.")
         return self._loaded
+
+
+def _rows(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
 if __name__ == "__main__":

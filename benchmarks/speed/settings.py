@@ -22,6 +22,8 @@ class Settings:
         warmups: rounds before those, which don't count.
         threads: on both sides.
         scratch: a folder for what the run makes, thrown away afterwards.
+        data_root: the folder of data sets, for the benchmarks that need one.
+        questions: how many of their rows are asked about; None for as many as each says.
     """
 
     model: str
@@ -29,6 +31,8 @@ class Settings:
     warmups: int
     threads: int
     scratch: Path
+    data_root: Path | None = None
+    questions: int | None = None
 
     @cached_property
     def local(self) -> LocalModel:

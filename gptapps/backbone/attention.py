@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gptapps import kernels
+from gptapps.backbone.branching import Branching
 from gptapps.backbone.config import GPTConfig
 from gptapps.backbone.kv_cache import CacheRows
 from gptapps.backbone.linear import linear
@@ -49,6 +50,9 @@ class Step:
         dtype: torch.dtype,
     ) -> None:
         self.rows, self.tokens, self.device, self.dtype = rows, tokens, device, dtype
+        self.texts: tuple[int, ...] | None = None  # lengths of texts that share a row and don't see each other,
+        self.opening = 0  # behind so many tokens that all of them begin with
+        self.branching: Branching | None = None  # texts that share a row and what they begin with
         read = rows.lengths() if rows else [0] * batch
         starts = torch.tensor(read, device=device)
         self.positions = starts.unsqueeze(1) + torch.arange(tokens, device=device)  # (B, T)
@@ -85,6 +89,8 @@ class Step:
         return self._segment_masks[key]
 
     def _tail_mask(self, window: int | None) -> Tensor | None:
+        if self.branching is not None:
+            return self.branching.mask(window)
         end = max(self._tails) + self.tokens
         narrow = window if window is not None and end > window else None
         if narrow is None and (self.fresh or (self.tokens == 1 and min(self._tails) == max(self._tails))):
@@ -106,6 +112,31 @@ class Step:
             SharedKeys(segment, None if len(rows) == len(prefixes) else torch.tensor(rows, device=self.device))
             for segment, rows in owners.values()
         )
+
+
+class BranchedStep(Step):
+    """A step over one row of several texts, each token behind its own text only.
+
+    Args:
+        config: the backbone's.
+        branching: which tokens belong to which text.
+        rows: an empty row of a cache to write to; None where the keys and values aren't needed again.
+        device, dtype: of the hidden states.
+    """
+
+    def __init__(
+        self,
+        config: GPTConfig,
+        branching: Branching,
+        rows: CacheRows | None,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        tokens = len(branching.positions)
+        super().__init__(config, 1, tokens, rows, [tokens], device, dtype)
+        self.branching = branching
+        self.positions = branching.positions.unsqueeze(0)
+        self._text_lengths = torch.tensor([branching.length], device=device)
 
 
 class Attention(nn.Module):
@@ -142,10 +173,23 @@ class Attention(nn.Module):
         return merged
 
     def _attend(self, q: Tensor, keys: Tensor, values: Tensor, step: Step) -> Tensor:
+        if step.texts is not None:
+            keys, values = keys.transpose(1, 2), values.transpose(1, 2)
+            return kernels.packed_attention(
+                q,
+                keys,
+                values,
+                shared=step.opening,
+                lengths=step.texts,
+                scale=self.scale,
+                window=self.window,
+            )
         if step.rows is None or step.fresh:
             if step.rows is not None:
                 step.rows.write(self.layer, keys, values)
             held_keys, held_values = keys.transpose(1, 2), values.transpose(1, 2)
+            if step.branching is not None:
+                held_keys, held_values = step.branching.behind_past(self.layer, held_keys, held_values)
         else:
             held_keys, held_values = step.rows.write(self.layer, keys, values)
         mask = step.tail_mask(self.window)

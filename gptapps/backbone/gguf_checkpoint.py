@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from gptapps.backbone.checkpoint import config_from_values
+from gptapps.backbone.config import GPTConfig
 from gptapps.backbone.families.family import Row, layer, row
 from gptapps.backbone.families.settings import Settings
 from gptapps.backbone.gguf_file import GGUFFile
@@ -37,6 +38,20 @@ def read_gguf(path: Path) -> Weights:
         >>> read_gguf(Path("SmolLM2-135M-Instruct.Q4_1.gguf")).config.layers      # doctest: +SKIP
         30
     """
+    metadata, rows, config = _header(path)
+    return Weights(config, assemble(config, rows, metadata.file, ignored=lambda name: name == _ROPE_FACTORS))
+
+
+def read_gguf_config(path: Path) -> GPTConfig:
+    """Return the configuration of a GGUF file's model, of which only the header is read.
+
+    Raises:
+        CheckpointError, UnsupportedModelError: as :func:`read_gguf` does.
+    """
+    return _header(path)[2]
+
+
+def _header(path: Path) -> tuple[_Metadata, tuple[Row, ...], GPTConfig]:
     metadata = _Metadata(GGUFFile(path))
     architecture = metadata.architecture
     if architecture not in _READERS:
@@ -47,8 +62,7 @@ def read_gguf(path: Path) -> Weights:
     if metadata.get("expert_count"):
         raise UnsupportedModelError(f"{path} holds a mixture of experts, which no family of gptapps is.")
     read_values, rows = _READERS[architecture]
-    config = config_from_values(read_values(metadata), str(path))
-    return Weights(config, assemble(config, rows, metadata.file, ignored=lambda name: name == _ROPE_FACTORS))
+    return metadata, rows, config_from_values(read_values(metadata), str(path))
 
 
 class _Metadata:

@@ -5,16 +5,18 @@ Symbols: B batch, T tokens, C channels, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from gptapps.backbone.attention import Step
+from gptapps.backbone.attention import BranchedStep, Step
+from gptapps.backbone.branching import Branching
 from gptapps.backbone.config import GPTConfig
 from gptapps.backbone.kv_cache import CacheRows
 from gptapps.backbone.layers import make_block, make_norm
 from gptapps.backbone.linear import embedding
+from gptapps.backbone.packed_texts import PackedStep
 from gptapps.errors import InputTooLongError
 
 
@@ -65,26 +67,120 @@ class GPTBackbone(nn.Module):
             InputTooLongError: a row would pass the context length.
             ResourceError: the cache's memory bound would be passed.
         """
-        batch, count = tokens.shape
-        real = [count] * batch if lengths is None else list(lengths)
-        read = cache.lengths() if cache is not None else [0] * batch
-        longest = max(before + new for before, new in zip(read, real, strict=True))
-        if longest > self.config.context_length:
-            raise InputTooLongError(
-                f"{longest} tokens are more than the {self.config.context_length} that the model can hold."
-            )
+        real = self._lengths(tokens, cache, lengths)
         if cache is not None:
-            cache.make_room(count)
-        step = Step(self.config, batch, count, cache, real, self.device, self.dtype)
-        x: Tensor = self.token_embedding(tokens)
-        if self.config.embedding_scale != 1.0:
-            x = x * torch.tensor(self.config.embedding_scale, dtype=x.dtype)
-        if self.position_embedding is not None:
-            x = x + self.position_embedding(step.positions.clamp_max(self.config.context_length - 1))
+            cache.make_room(tokens.shape[1])
+        step = self._step(tokens, cache, real)
+        x = self._embedded(tokens, step)
         for block in self.blocks:
             x = block(x, step)
         if self.final_norm is not None:
             x = self.final_norm(x)
         if cache is not None:
             cache.advance(real)
+        return x
+
+    def read_packed(self, tokens: Tensor, texts: Sequence[int], *, opening: int = 0) -> Tensor:
+        """Read texts that lie one behind the other and return the hidden state behind each token.
+
+        Each text is read as if it stood alone: positions begin anew, and no text sees another. What all of them begin
+        with may stand in front of them once.
+
+        Args:
+            tokens: (T,) int64 ids.
+            texts: how many tokens each text has behind the opening; T in all with it.
+            opening: how many tokens all texts begin with; 0 where
+                :func:`~gptapps.backbone.packed_texts.can_share_opening` says no.
+
+        Returns:
+            (T, C), after the final norm.
+
+        Raises:
+            InputTooLongError: a text passes the context length.
+        """
+        self._refuse_beyond_context(opening + max(texts))
+        step = PackedStep(self.config, texts, opening, self.device, self.dtype)
+        x = self._embedded(tokens.unsqueeze(0), step)
+        for block in self.blocks:
+            x = block(x, step)
+        return (x if self.final_norm is None else self.final_norm(x)).squeeze(0)
+
+    def read_branched(self, tokens: Tensor, branching: Branching, *, cache: CacheRows | None = None) -> Tensor:
+        """Read texts of which each token they share stands once, and return the hidden state behind each token.
+
+        Each text is read as if it stood alone.
+
+        Args:
+            tokens: (T,) int64 ids.
+            branching: which of them belong to which text, and what was read before.
+            cache: an empty row that gets their keys and values.
+
+        Returns:
+            (T, C), after the final norm.
+
+        Raises:
+            InputTooLongError: a text passes the context length.
+            ResourceError: the cache's memory bound would be passed.
+        """
+        self._refuse_beyond_context(branching.length)
+        if cache is not None:
+            cache.make_room(len(tokens))
+        step = BranchedStep(self.config, branching, cache, self.device, self.dtype)
+        x = self._embedded(tokens.unsqueeze(0), step)
+        for block in self.blocks:
+            x = block(x, step)
+        if cache is not None:
+            cache.advance([len(tokens)])
+        return (x if self.final_norm is None else self.final_norm(x)).squeeze(0)
+
+    def layer_states(
+        self, tokens: Tensor, layers: Collection[int], *, lengths: Sequence[int] | None = None
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Yield the hidden states behind some of the layers, the lowest first; none above the highest is computed.
+
+        Args:
+            tokens: (B, T) int64 ids, padded on the right.
+            layers: which: 0 is the embedding, n what the n-th block gives; behind the last one the final norm counts
+                as well, as with transformers' ``hidden_states``.
+            lengths: how many of each row's T tokens are real; None for all.
+
+        Yields:
+            The layer's number and its states, (B, T, C).
+
+        Raises:
+            InputTooLongError: a row would pass the context length.
+        """
+        step = self._step(tokens, None, self._lengths(tokens, None, lengths))
+        x = self._embedded(tokens, step)
+        if 0 in layers:
+            yield 0, x
+        for number, block in enumerate(self.blocks[: max(layers, default=0)], 1):
+            x = block(x, step)
+            if number in layers:
+                is_last = number == len(self.blocks)
+                yield number, self.final_norm(x) if is_last and self.final_norm is not None else x
+
+    def _lengths(self, tokens: Tensor, cache: CacheRows | None, lengths: Sequence[int] | None) -> list[int]:
+        batch, count = tokens.shape
+        real = [count] * batch if lengths is None else list(lengths)
+        read = cache.lengths() if cache is not None else [0] * batch
+        self._refuse_beyond_context(max(before + new for before, new in zip(read, real, strict=True)))
+        return real
+
+    def _refuse_beyond_context(self, longest: int) -> None:
+        if longest > self.config.context_length:
+            raise InputTooLongError(
+                f"{longest} tokens are more than the {self.config.context_length} that the model can hold."
+            )
+
+    def _step(self, tokens: Tensor, cache: CacheRows | None, lengths: list[int]) -> Step:
+        batch, count = tokens.shape
+        return Step(self.config, batch, count, cache, lengths, self.device, self.dtype)
+
+    def _embedded(self, tokens: Tensor, step: Step) -> Tensor:
+        x: Tensor = self.token_embedding(tokens)
+        if self.config.embedding_scale != 1.0:
+            x = x * torch.tensor(self.config.embedding_scale, dtype=x.dtype)
+        if self.position_embedding is not None:
+            x = x + self.position_embedding(step.positions.clamp_max(self.config.context_length - 1))
         return x

@@ -73,6 +73,10 @@ class KVCache:
         prefix = self.prefixes[row]
         return (prefix.end if prefix else 0) + self.tails[row]
 
+    def lengths(self) -> list[int]:
+        """Return how many tokens of each row's text have been read."""
+        return [self.length(row) for row in range(self.rows)]
+
     def all_rows(self) -> CacheRows:
         """Return a view of every row."""
         return CacheRows(self, 0, self.rows)
@@ -151,6 +155,26 @@ class KVCache:
         self.tails[row] = 0
         if previous:
             previous.release()
+
+    def inherit(self, row: int, segment: Segment) -> None:
+        """Copy ``segment``, and those before it, into the empty tail of ``row``, which then needs them no more.
+
+        Raises:
+            ResourceError: the memory bound would be passed.
+        """
+        self.reserve(segment.end)
+        for one in segment.chain():
+            self.keys[:, row, :, one.start : one.end] = one.keys
+            self.values[:, row, :, one.start : one.end] = one.values
+        self.tails[row] = segment.end
+
+    def restrict(self, max_bytes: int) -> None:
+        """Set another memory bound, and give back what rows that left had reserved if it would be passed."""
+        self.max_bytes = max_bytes
+        if self.bytes > max_bytes:
+            used = max(self.tails, default=0)
+            self.keys = self.keys[:, : self.rows, :, :used].clone()
+            self.values = self.values[:, : self.rows, :, :used].clone()
 
     def release(self) -> None:
         """Forget every row and give the memory back."""

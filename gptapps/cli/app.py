@@ -10,7 +10,11 @@ from typing import Any, NoReturn
 import click
 
 import gptapps
+from gptapps.cli.check_command import check
+from gptapps.cli.compare_commands import compare, report
 from gptapps.cli.evaluate_commands import bench, evaluate
+from gptapps.cli.finetune_commands import finetune
+from gptapps.cli.map_command import map_files
 from gptapps.cli.model_commands import models
 from gptapps.cli.task_command import TaskCommand
 from gptapps.errors import GPTAppsError, UnknownNameError
@@ -54,7 +58,7 @@ class Commands(click.Group):
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no remarks.")
 @click.pass_context
 def app(context: click.Context, quiet: bool) -> None:
-    """Use a GPT for a job: summarize, classify, answer, translate, generate, score.
+    """Use a GPT for a job: summarize, classify, answer, choose, translate, generate, score.
 
     A task reads files (or - for standard input) and writes one result for each input to standard output:
 
@@ -67,7 +71,7 @@ def app(context: click.Context, quiet: bool) -> None:
     The path of a task definition of your own (.toml) works as a task's name. The default model is fetched once, on
     first use; `gptapps models` shows what is on this machine.
     """
-    context.obj = {"progress": not quiet and sys.stderr.isatty()}
+    context.obj = {"progress": not quiet and sys.stderr is not None and sys.stderr.isatty()}
     logging.getLogger("gptapps").setLevel(logging.ERROR if quiet else logging.WARNING)
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
@@ -76,6 +80,11 @@ def app(context: click.Context, quiet: bool) -> None:
 app.add_command(models)
 app.add_command(evaluate)
 app.add_command(bench)
+app.add_command(compare)
+app.add_command(report)
+app.add_command(check)
+app.add_command(finetune)
+app.add_command(map_files)
 
 
 @app.command("tasks")

@@ -1,20 +1,16 @@
-"""From files, standard input and options to a task's examples."""
+"""From files, standard input and options to rows."""
 
 from __future__ import annotations
 
 import io
 import os
 import sys
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
 
-from gptapps.datasets import Format, Row, chosen_fields, format_of, parse_rows, read_rows
-from gptapps.errors import CapabilityError, DataError, OptionError
-
-T = TypeVar("T")
+from gptapps.datasets import Format, Row, format_of, parse_rows, read_rows
+from gptapps.errors import DataError, OptionError
 
 _STANDARD_INPUT = Path("-")
 _SHOWN_CHARACTERS = 60  # of a path that leads nowhere: it may be a whole text
@@ -28,11 +24,13 @@ class RowReader:
         files: paths; ``-`` is standard input, which is also read where nothing is given and it is no terminal.
         texts: inputs themselves.
         format: how files are read; None goes by suffix, and standard input is one text.
+        whole: the options make an input by themselves, and where nothing else is given, that is the one.
     """
 
     files: tuple[Path, ...]
     texts: tuple[str, ...]
     format: Format | None
+    whole: bool = False
 
     @property
     def several(self) -> bool:
@@ -48,8 +46,13 @@ class RowReader:
 
         Raises:
             OptionError: nothing to read, or standard input named twice.
-            DataError: no such file.
+            DataError: no such file, or an empty text.
         """
+        for number, text in enumerate(self.texts, 1):
+            if not text.strip():
+                raise DataError(f"--text {number} is empty: give it some text.")
+        if self.whole and not self.files and not self.texts:
+            return
         if not self.files and not self.texts and (sys.stdin is None or sys.stdin.isatty()):
             raise OptionError(
                 f"There is nothing to read: give files, - for standard input, or --text; see {command} -h."
@@ -73,6 +76,9 @@ class RowReader:
             if any("\ud800" <= char <= "\udfff" for char in text):  # what Python makes of bytes that are none
                 raise DataError(f"--text {number} is no UTF-8 text: convert it, or give it in a file.")
             yield Row({"text": text}, f"--text {number}")
+        if self.whole and not self.files and not self.texts:
+            yield Row({}, "the options")
+            return
         for path in self.files or (() if self.texts else (_STANDARD_INPUT,)):
             if path == _STANDARD_INPUT:
                 stream = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig", newline="")
@@ -82,49 +88,3 @@ class RowReader:
                     stream.detach()  # else standard input is closed with it
             else:
                 yield from read_rows(path, self.format)
-
-
-def examples_of(rows: Iterable[Row], task: Any, fields: Mapping[str, str], places: deque[str]) -> Iterator[Any]:
-    """Yield a task's example for each row.
-
-    Args:
-        rows: inputs; the field ``text`` of a plain text becomes the one field of the example that is missing.
-        task: the pipeline.
-        fields: fields given as options, the same for every row.
-        places: gets the place of each row, for :func:`with_places`.
-
-    Raises:
-        DataError: a row that is no example of the task.
-    """
-    known = task.example_type.model_fields
-    required = tuple(name for name, field in known.items() if field.is_required())
-    for row in rows:
-        places.append(row.where)
-        missing = [name for name in required if name not in row.fields and name not in fields]
-        if "text" in row.fields and "text" not in known and len(missing) == 1:
-            row = Row({**row.fields, missing[0]: row.fields["text"]}, row.where)
-        row = Row({**row.fields, **fields}, row.where)
-        yield task.as_example(chosen_fields(row, tuple(known), required))
-
-
-def with_places(outputs: Iterable[T], places: deque[str]) -> Iterator[T]:
-    """Pass outputs on; the error of an input gets to say which.
-
-    Outputs come in order and an input's error behind those of all inputs before it, so it belongs to the first
-    place that had no output.
-
-    Args:
-        outputs: of a pipeline.
-        places: where its inputs came from, filled while they are read.
-
-    Raises:
-        GPTAppsError: what the pipeline raised, with the place in front.
-    """
-    try:
-        for output in outputs:
-            places.popleft()
-            yield output
-    except (DataError, CapabilityError) as error:
-        if not places or str(error).startswith(places[0]):
-            raise
-        raise type(error)(f"{places[0]}: {error}") from None

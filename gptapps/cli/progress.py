@@ -7,7 +7,15 @@ from types import TracebackType
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as Bars
 
 T = TypeVar("T")
@@ -58,3 +66,47 @@ class Progress:
         for result in results:
             yield result
             self._results.advance(task)
+
+
+class Steps:
+    """Bars for downloads, then one for each kind of step of a long piece of work, as a context.
+
+    Args:
+        shown: whether anything is drawn.
+    """
+
+    def __init__(self, shown: bool) -> None:
+        self._downloads = Progress(shown)
+        self._bars = Bars(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            disable=not shown,
+            transient=True,
+        )
+        self._task: tuple[str, TaskID] | None = None
+
+    def __enter__(self) -> Steps:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._downloads.__exit__(kind, error, trace)
+        self._bars.stop()
+
+    def download(self, what: str, done: int, total: int) -> None:
+        """Draw how far a download is; fits :data:`gptapps.model_store.Progress`."""
+        self._downloads.download(what, done, total)
+
+    def step(self, what: str, done: int, total: int) -> None:
+        """Draw how far a kind of step is; another kind takes the place of the last one."""
+        if self._task is None or self._task[0] != what:
+            self._downloads.__exit__(None, None, None)  # two live displays don't go together
+            self._bars.start()
+            if self._task is not None:
+                self._bars.remove_task(self._task[1])
+            self._task = (what, self._bars.add_task(what, total=total))
+        self._bars.update(self._task[1], completed=done, total=total)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gptapps.outputs import Classification, Generation, Likelihood, Output
+from gptapps.outputs import Choice, Classification, Generation, Labelling, Likelihood, Output
 
 
 def as_json(output: Output) -> str:
@@ -11,7 +11,7 @@ def as_json(output: Output) -> str:
 
 
 def as_text(output: Output, *, one_line: bool) -> str:
-    """Return what a person wants to see: the text, the label and its probability, the perplexity.
+    """Return what a person wants to see: the text, the label or choice and its share, the perplexity.
 
     Args:
         output: of any task.
@@ -21,6 +21,10 @@ def as_text(output: Output, *, one_line: bool) -> str:
     match output:
         case Classification():
             texts = [f"{output.label}\t{output.score:.4f}"]
+        case Labelling():
+            texts = ["\t".join(f"{label}\t{output.scores[label]:.4f}" for label in output.labels)]
+        case Choice():
+            texts = [f"{' '.join(output.text.splitlines())}\t{output.score:.4f}"]
         case Likelihood():
             best = "" if output.best is None else f"\tbest {output.best}"
             texts = [f"perplexity {output.perplexity:.4f}\tlog-likelihood {output.log_likelihood:.4f}{best}"]

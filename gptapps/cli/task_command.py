@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 import typing
 from collections import deque
@@ -12,11 +13,13 @@ from typing import Annotated, Any, Literal
 import click
 from pydantic.fields import FieldInfo
 
-from gptapps.cli.inputs import RowReader, examples_of, with_places
+from gptapps.cli.inputs import RowReader
 from gptapps.cli.late_command import LateCommand
 from gptapps.cli.progress import Progress
 from gptapps.cli.rendering import as_json, as_text
+from gptapps.datasets import read_rows
 from gptapps.errors import OptionError
+from gptapps.pipelines.rows import examples_of, with_places
 from gptapps.registry import PIPELINES
 from gptapps.task_definition import TaskDefinition
 
@@ -45,7 +48,7 @@ class TaskCommand(LateCommand):
             click.Option(["--text", "texts"], multiple=True, help="An input given here instead of a file."),
             *(click.Option([_flag(name), f"field_{name}"], help=_FIELD_HELP.get(name)) for name in fields),
             *call_options(kind.options_type),
-            *([_NO_SHOTS] if "shots" in kind.options_type.__annotations__ else []),
+            *(SHOT_OPTIONS if "shots" in kind.options_type.__annotations__ else ()),
             *SETUP_OPTIONS,
         ]
 
@@ -70,22 +73,33 @@ class TaskCommand(LateCommand):
         format: Literal["text", "lines", "jsonl", "csv", "tsv"] | None,
         lines: bool,
         json: bool,
+        shots: Path | None = None,
         no_shots: bool = False,
         **given: Any,
     ) -> None:
         """Read, run and write, one result as soon as it is there."""
         from gptapps.pipelines.factory import pipeline
+        from gptapps.pipelines.trained import definition_for, pipeline_kind
 
-        reader = RowReader(tuple(files), tuple(texts), "lines" if lines else format)
+        kind = PIPELINES.get(self.definition.pipeline)
+        fields = {
+            name.removeprefix("field_"): value
+            for name, value in given.items()
+            if name.startswith("field_") and value is not None
+        }
+        whole = all(name in fields for name, field in kind.example_type.model_fields.items() if field.is_required())
+        reader = RowReader(tuple(files), tuple(texts), "lines" if lines else format, whole)
         reader.require_input(f"gptapps {self.name}")
-        fields = {name.removeprefix("field_"): value for name, value in given.items() if name.startswith("field_")}
         options = pipeline_options({name: value for name, value in given.items() if not name.startswith("field_")})
-        if no_shots:
-            options["shots"] = ()
+        options |= shots_given(shots, no_shots)
+        definition = definition_for(self.task, options.get("model"))
+        kind = pipeline_kind(definition)
+        calls = {name: value for name, value in options.items() if name in kind.options_type.__annotations__}
+        kind.check_call(definition, kind.merged_options(definition, calls))  # before a model is fetched
         with Progress(show_progress) as progress:
             task = pipeline(self.task, progress=progress.download, **options)
             places: deque[str] = deque()
-            examples = examples_of(reader.rows(), task, {k: v for k, v in fields.items() if v is not None}, places)
+            examples = examples_of(reader.rows(), task, fields, places)
             outputs = with_places(task.run(examples, {}), places)
             _write(progress.count(outputs), json=json, several=reader.several)
 
@@ -99,8 +113,22 @@ def pipeline_options(given: Mapping[str, Any]) -> dict[str, Any]:
     }
     for name in _SPLIT_AT_COMMAS:
         if len(texts := options.get(name, ())) == 1:
-            options[name] = [text.strip() for text in texts[0].split(",")]
+            options[name] = [text.strip() for text in re.split("[,\uff0c]", texts[0])]
     return options
+
+
+def shots_given(file: Path | None, none: bool) -> dict[str, Any]:
+    """Return the worked examples that the command line asks for as an option of ``pipeline(...)``.
+
+    Raises:
+        OptionError: both a file and none.
+        DataError: the file can't be read.
+    """
+    if file is None:
+        return {"shots": ()} if none else {}
+    if none:
+        raise OptionError("--shots and --no-shots contradict each other: give one of them.")
+    return {"shots": [{name: str(value) for name, value in row.fields.items()} for row in read_rows(file)]}
 
 
 def _write(outputs: Iterable[Any], *, json: bool, several: bool) -> None:
@@ -160,7 +188,14 @@ def _sentence(description: str | None) -> str | None:
     return description and description[0].upper() + description[1:] + "."
 
 
-_NO_SHOTS = click.Option(["--no-shots"], is_flag=True, help="Show a model without a chat template no worked examples.")
+SHOT_OPTIONS: tuple[click.Option, ...] = (
+    click.Option(
+        ["--shots"],
+        type=click.Path(path_type=Path),
+        help="Worked examples to show instead of the task's, rows of a .jsonl, .csv or .tsv file.",
+    ),
+    click.Option(["--no-shots"], is_flag=True, help="Show no worked examples, in plain prompts neither."),
+)
 SETUP_OPTIONS: tuple[click.Option, ...] = (
     click.Option(["-m", "--model"], help="Packaged model, directory, GGUF file or hub id; see `gptapps models`."),
     click.Option(["--json"], is_flag=True, help="Write JSON lines with scores, offsets and token usage."),

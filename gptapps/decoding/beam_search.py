@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gptapps.backbone.kv_cache import KVCache
 from gptapps.decoding.language_model import LanguageModel
+from gptapps.decoding.prompt_sharing import Prompt, PromptReader
 from gptapps.decoding.request import Completion, FinishReason, Request
 from gptapps.decoding.sampling import penalize_repetition
 from gptapps.decoding.text_assembly import TextAssembly
@@ -23,18 +25,26 @@ class _Beam:
 
 
 @torch.inference_mode()
-def beam_search(model: LanguageModel, request: Request, max_cache_bytes: int | None = None) -> list[Completion]:
+def beam_search(
+    model: LanguageModel, request: Request, cache: KVCache, reader: PromptReader, shared: int = 0
+) -> list[Completion]:
     """Return the ``request.returns`` best continuations that ``request.beams`` beams find, best first.
 
     The prompt is read once and frozen; every beam stands behind the same segment and owns only what it added.
+
+    Args:
+        model: which.
+        request: what to continue.
+        cache: an empty one; it is empty afterwards.
+        reader: reads the prompt.
+        shared: how many of its tokens other prompts begin with as well.
 
     Raises:
         ResourceError: the memory bound would be passed.
     """
     limit = min(request.max_new_tokens, model.context_length - len(request.tokens))
     end_ids = frozenset(model.tokenizer.eos_ids)
-    cache = model.new_cache(max_cache_bytes)
-    logits = model.next_token_logits([request.tokens], cache.add_rows(1))
+    logits = reader.read(cache, [Prompt(request.tokens, shared)])
     prompt = cache.freeze(0)
     cache.release()
     cache.add_rows([prompt])

@@ -1,30 +1,19 @@
 """Log-likelihoods of continuations.
 
 All continuations of a text are scored from one encoding of it, and what texts begin with in common (instructions,
-worked examples, a document) is encoded once for all of them. Symbols: B texts, V vocabulary.
+worked examples, a document) is encoded once for all of them.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-
-import torch
 
 from gptapps.decoding.intake import Intake
-from gptapps.decoding.language_model import LanguageModel
-from gptapps.decoding.prefix_tree import PrefixTree, shared_length
-from gptapps.errors import InputTooLongError
+from gptapps.decoding.prefix_tree import PrefixTree, Tokens, shared_length
+from gptapps.decoding.shared_reading import Choices, Scores, pass_tokens, read_scores
 
-_TREE_BYTES = 1 << 30  # where the caller sets no bound
-
-
-@dataclass(frozen=True, slots=True)
-class Choices:
-    """A text and the continuations to compare; both are token ids, the text has at least one."""
-
-    text: tuple[int, ...]
-    continuations: tuple[tuple[int, ...], ...]
+__all__ = ["Choices", "choice_scores", "score_choices", "split_choices"]
 
 
 def split_choices(encoded: Sequence[Sequence[int]], text: Sequence[int] | None = None) -> Choices:
@@ -42,50 +31,47 @@ def split_choices(encoded: Sequence[Sequence[int]], text: Sequence[int] | None =
     return Choices(tuple(encoded[0][:shared]), tuple(tuple(ids[shared:]) for ids in encoded))
 
 
-def score_choices(
-    model: LanguageModel,
-    items: Iterable[Choices],
-    *,
-    batch_size: int = 8,
-    max_cache_bytes: int | None = None,
-) -> Iterator[tuple[float, ...]]:
+def score_choices(tree: PrefixTree, items: Iterable[Choices], *, batch_size: int = 8) -> Iterator[tuple[float, ...]]:
     """Yield the log-likelihood of each continuation of each item, in nats, lazily and in order.
 
+    See :func:`choice_scores` for the rest.
+    """
+    for scores in choice_scores(tree, items, batch_size=batch_size):
+        yield tuple(math.fsum(token.log_probability for token in continuation) for continuation in scores)
+
+
+def choice_scores(tree: PrefixTree, items: Iterable[Choices], *, batch_size: int = 8) -> Iterator[Scores]:
+    """Yield the scores of each item, token by token, lazily and in order.
+
+    As many items are read together as fill one pass through the model, long ones alone, and each is yielded when its
+    pass is done, so that little is lost where the work is cut off.
+
     Args:
-        model: which.
+        tree: what was read before, and the memory bound.
         items: texts with their continuations.
-        batch_size: how many texts are read together.
-        max_cache_bytes: the most memory for keys, values and hidden states; None for 1 GiB.
+        batch_size: how many are read together at most.
 
     Raises:
-        InputTooLongError: text and longest continuation pass the context length.
-        ResourceError: the memory bound would be passed.
+        InputTooLongError: a text with its longest continuation passes the context length.
+        ResourceError: an item alone passes the memory bound.
     """
-    intake, tree = Intake(items), PrefixTree(model, max_bytes=max_cache_bytes or _TREE_BYTES)
-    while batch := intake.take(batch_size):
-        yield from _score_batch(tree, batch)
+    intake = Intake(items)
+    most = pass_tokens(tree.model.backbone.device)
+    batch: list[Choices] = []
+    size = 0
+    previous: Tokens = ()
+    while taken := intake.take(1):
+        (item,) = taken
+        fresh = len(item.text) - shared_length(previous, item.text) + sum(map(len, item.continuations))
+        if batch and (size + fresh > most or item.read > tree.model.context_length):
+            yield from read_scores(tree, batch)
+            batch, size = [], 0
+        batch.append(item)
+        size += fresh
+        previous = item.text
+        if len(batch) == batch_size or size >= most:
+            yield from read_scores(tree, batch)
+            batch, size = [], 0
+    if batch:
+        yield from read_scores(tree, batch)
     intake.raise_error()
-
-
-@torch.inference_mode()
-def _score_batch(tree: PrefixTree, batch: Sequence[Choices]) -> list[tuple[float, ...]]:
-    model = tree.model
-    for item in batch:
-        total = len(item.text) + max(len(ids) for ids in item.continuations)
-        if total > model.context_length:
-            raise InputTooLongError(
-                f"Text and continuation have {total} tokens, and the model holds {model.context_length}: "
-                "shorten the text."
-            )
-    wanted = [(item, ids) for item in batch for ids in item.continuations]
-    states = tree.read([(*item.text, *ids[:-1]) for item, ids in wanted], [len(item.text) - 1 for item, _ in wanted])
-    firsts = [sum(len(item.continuations) for item in batch[:number]) for number in range(len(batch))]
-    first_scores = model.logits(torch.stack([states[first][0] for first in firsts])).log_softmax(1)  # (B, V)
-    later = torch.cat([hidden[1:] for hidden in states])
-    targets = torch.tensor([token for _, ids in wanted for token in ids[1:]], device=later.device)
-    parts = torch.split(model.log_probabilities(later, targets), [len(ids) - 1 for _, ids in wanted])
-    scores = iter(parts)
-    return [
-        tuple(float(first_scores[row, ids[0]]) + float(next(scores).sum()) for ids in item.continuations)
-        for row, item in enumerate(batch)
-    ]

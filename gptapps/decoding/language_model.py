@@ -5,20 +5,23 @@ Symbols: B batch, T tokens, C channels, N positions, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from gptapps.backbone.gpt import GPTBackbone
 from gptapps.backbone.kv_cache import CacheRows, KVCache
+from gptapps.backbone.peft_files import is_adapter
 from gptapps.errors import OptionError, ResourceError
 from gptapps.heads.loading import load_language_model
-from gptapps.model_store import PackagedModel, Progress, derived_directory, resolve
+from gptapps.model_store import PACKAGED_MODELS, PackagedModel, Progress, derived_directory, resolve
 from gptapps.tokenization.batch import TokenBatch
 from gptapps.tokenization.loading import load_tokenizer
 from gptapps.tokenization.tokenizer import Tokenizer
+from gptapps.trained_model import TrainedModel, is_trained_model
 
 _PREFILL_TOKENS = 2048  # longer texts are read in pieces, which bounds the memory of masks and activations
 _LOGIT_ROWS = 256  # positions whose logits are held at once
@@ -32,6 +35,9 @@ class LanguageModel:
         name: as the caller gave it.
         backbone, head, tokenizer: the three parts.
         packaged: the catalogue's entry, where the model is one of the packaged ones.
+        trained: what its folder says, where training left it.
+        task_head: what predicts in place of the vocabulary head, where a head was trained.
+        opening: ids that stand in front of every prompt, where they were trained.
     """
 
     name: str
@@ -39,6 +45,9 @@ class LanguageModel:
     head: nn.Module
     tokenizer: Tokenizer
     packaged: PackagedModel | None = None
+    trained: TrainedModel | None = None
+    task_head: nn.Module | None = None
+    opening: tuple[int, ...] = ()
 
     @classmethod
     def load(
@@ -50,8 +59,9 @@ class LanguageModel:
         revision: str | None = None,
         offline: bool = False,
         progress: Progress | None = None,
+        base: str | None = None,
     ) -> LanguageModel:
-        """Load a packaged model, a directory, a GGUF file or a hub id.
+        """Load a packaged model, a directory, a GGUF file, a hub id, what training left, or an adapter of peft's.
 
         Args:
             name: which.
@@ -60,17 +70,43 @@ class LanguageModel:
             revision: branch, tag or commit of a hub id.
             offline: fetch nothing.
             progress: told about downloads.
+            base: for what training left, the model it was trained on, where that lies elsewhere now.
 
         Raises:
             ModelError: it can't be found, fetched or read.
             OptionError, ResourceError: no such type or device.
         """
         where = _device(device)
-        number_type = _dtype(dtype, where)
+        load = partial(
+            cls._load, dtype=_dtype(dtype, where), device=where, revision=revision, offline=offline, progress=progress
+        )
+        if name not in PACKAGED_MODELS and is_trained_model(name):
+            from gptapps.decoding.trained_loading import load_trained  # it needs this class
+
+            return load_trained(name, base, load)
+        if name not in PACKAGED_MODELS and is_adapter(name):
+            from gptapps.decoding.trained_adapters import load_adapter  # it needs this class
+
+            return load_adapter(name, base, load)
+        if base is not None:
+            raise OptionError(f"The model {name!r} was trained on no other: leave base out.")
+        return load(name)
+
+    @classmethod
+    def _load(
+        cls,
+        name: str,
+        *,
+        dtype: torch.dtype,
+        device: torch.device,
+        revision: str | None,
+        offline: bool,
+        progress: Progress | None,
+    ) -> LanguageModel:
         local = resolve(name, revision=revision, offline=offline, progress=progress)
         derived = derived_directory(local) if local.packaged else None
         backbone, head = load_language_model(
-            local.path, dtype=number_type, device=where, derived=derived and derived / "weights"
+            local.path, dtype=dtype, device=device, derived=derived and derived / "weights"
         )
         tokenizer = load_tokenizer(local.path, derived=derived)
         return cls(name, backbone.eval(), head.eval(), tokenizer, local.packaged)
@@ -85,6 +121,10 @@ class LanguageModel:
         """The token that stands before a text that has nothing before it."""
         tokenizer = self.tokenizer
         return next((token for token in (tokenizer.bos_id, *tokenizer.eos_ids) if token is not None), 0)
+
+    def encode(self, text: str, *, special_tokens: bool) -> list[int]:
+        """Return the ids of a prompt: what stands in front of every prompt, and the text's own."""
+        return [*self.opening, *self.tokenizer.encode(text, special_tokens=special_tokens)]
 
     def new_cache(self, max_bytes: int | None = None) -> KVCache:
         """Return an empty cache that fits the backbone."""
@@ -128,11 +168,30 @@ class LanguageModel:
 
     def log_probabilities(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """Return the log-probability (N,) of ``targets`` (N,) as the tokens behind ``hidden`` (N, C)."""
-        pieces = []
-        for states, ids in zip(torch.split(hidden, _LOGIT_ROWS), torch.split(targets, _LOGIT_ROWS), strict=True):
-            logits = self.logits(states)
-            pieces.append(logits.gather(1, ids.unsqueeze(1)).squeeze(1) - logits.logsumexp(1))
+        pieces = [_log_probabilities(logits, ids) for logits, ids in self._logit_pieces(hidden, targets)]
         return torch.cat(pieces) if pieces else hidden.new_zeros(0, dtype=torch.float32)
+
+    def judged(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the log-probability (N,) of each target, and whether it is the likeliest token (N,).
+
+        Args:
+            hidden: (N, C) with N at least 1.
+            targets: (N,) the tokens behind them; of equally likely ones the lowest id is the likeliest.
+        """
+        pieces = [
+            (_log_probabilities(logits, ids), logits.argmax(1) == ids)
+            for logits, ids in self._logit_pieces(hidden, targets)
+        ]
+        scores, likeliest = zip(*pieces, strict=True)
+        return torch.cat(scores), torch.cat(likeliest)
+
+    def _logit_pieces(self, hidden: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        for states, ids in zip(torch.split(hidden, _LOGIT_ROWS), torch.split(targets, _LOGIT_ROWS), strict=True):
+            yield self.logits(states), ids
+
+
+def _log_probabilities(logits: Tensor, targets: Tensor) -> Tensor:
+    return logits.gather(1, targets.unsqueeze(1)).squeeze(1) - logits.logsumexp(1)
 
 
 def _device(name: str | None) -> torch.device:

@@ -53,10 +53,13 @@ class Sampling:
 
 
 def penalize_repetition(logits: Tensor, seen: Collection[int], penalty: float) -> Tensor:
-    """Return logits (V,) with those of ``seen`` ids divided by ``penalty``, or multiplied where negative."""
+    """Return logits (V,) with those of ``seen`` ids divided by ``penalty``, or multiplied where negative.
+
+    Ids behind the vocabulary, which a learned prompt has, are never said and play no part.
+    """
     if penalty == 1 or not seen:
         return logits
-    ids = torch.tensor(sorted(seen), device=logits.device)
+    ids = torch.tensor(sorted(token for token in seen if token < len(logits)), device=logits.device)
     scores = logits[ids]
     return logits.index_copy(0, ids, torch.where(scores < 0, scores * penalty, scores / penalty))
 

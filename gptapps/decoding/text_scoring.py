@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import torch
-
-from gptapps.decoding.language_model import LanguageModel
+from gptapps.decoding.shared_reading import Choices
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,46 +17,23 @@ class ScoringWindow:
     fresh: int
 
 
-@torch.inference_mode()
-def token_log_probabilities(
-    model: LanguageModel,
-    texts: Sequence[Sequence[int]],
-    *,
-    given: Sequence[int],
-    batch_size: int = 8,
-    max_cache_bytes: int | None = None,
-) -> list[tuple[float, ...]]:
-    """Return the log-probability of each token of each text behind the first ``given``, in nats.
+def text_windows(text: Sequence[int], given: int, size: int) -> Iterator[Choices]:
+    """Yield a text's windows, each as what it gives to look at and the one continuation to score.
 
     A text longer than the context is read in windows of the context length that move on by half of it: each
     window scores the tokens that the one before it didn't.
 
     Args:
-        model: which.
-        texts: ids.
-        given: for each text how many tokens at its start are context only; at least 1.
-        batch_size: how many windows are read together.
-        max_cache_bytes: bound of the key/value cache.
+        text: ids.
+        given: how many tokens at its start are context only; at least 1.
+        size: the most tokens a window may have.
 
-    Returns:
-        For each text ``len(text) - given`` numbers.
+    Example:
+        >>> [(len(window.text), len(window.continuations[0])) for window in text_windows(range(10), 1, 8)]
+        [(1, 7), (4, 2)]
     """
-    windows = [
-        (number, window)
-        for number, (text, context) in enumerate(zip(texts, given, strict=True))
-        for window in scoring_windows(len(text), context, model.context_length)
-    ]
-    scores: list[list[float]] = [[] for _ in texts]
-    for first in range(0, len(windows), batch_size):
-        batch = windows[first : first + batch_size]
-        cache = model.new_cache(max_cache_bytes)
-        read = [texts[number][window.start : window.end] for number, window in batch]
-        hidden = model.read([ids[:-1] for ids in read], cache.add_rows(len(batch)))
-        for states, ids, (number, window) in zip(hidden, read, batch, strict=True):
-            fresh = slice(window.fresh - window.start - 1, len(ids) - 1)
-            targets = torch.tensor(ids[1:], device=states.device)
-            scores[number] += model.log_probabilities(states[fresh], targets[fresh]).tolist()
-    return [tuple(row) for row in scores]
+    for window in scoring_windows(len(text), given, size):
+        yield Choices(tuple(text[window.start : window.fresh]), (tuple(text[window.fresh : window.end]),))
 
 
 def scoring_windows(length: int, given: int, size: int) -> list[ScoringWindow]:

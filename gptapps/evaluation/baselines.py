@@ -4,6 +4,8 @@
 majority_label      the label that most of the examples have, with the labels' shares as probabilities
 lead_1, lead_3      the first sentence of a text, the first three
 copy_source         the sentence to translate, untranslated
+first_choice        the first choice, each being as likely as the others
+longest_choice      the longest choice, as the right answer often is the one worded with most care
 longest_name        of the context's names that the question doesn't hold the longest: capitalised words in a
                     row; in Chinese a quoted or foreign name, else the longest clause
 nearest_sentence    the sentence of the context with the most words (Chinese: characters) of the question
@@ -27,12 +29,11 @@ from typing import Any
 from gptapps.errors import OptionError
 from gptapps.evaluation.evaluators import Evaluator, Gold
 from gptapps.metrics.segmentation import words_and_characters
-from gptapps.outputs import Answer, Classification, Likelihood, Output, Summary, Translation, Usage
+from gptapps.outputs import Answer, Choice, Classification, Likelihood, Output, Summary, Translation, Usage
 from gptapps.registry import suggestion
+from gptapps.tokenization.sentences import sentence_ends
 
 _NOTHING = Usage(input_tokens=0, output_tokens=0)
-_SENTENCE = re.compile(r"""[.!?]+["'”’)\]]*(?=\s)|[。！？…]+[”’」』）]*|\n+""")
-_NO_END = frozenset({"mr", "mrs", "ms", "dr", "prof", "st", "no", "vs", "e.g", "i.e"})
 _NAME = re.compile(r"\b[A-Z0-9][\w'’.-]*\w(?:[ \t](?:of |the |and ){0,2}[A-Z0-9][\w'’.-]*\w)*|\b[A-Z0-9]\b")
 _QUOTED = re.compile(r"[《“「『](.+?)[》”」』]|([A-Za-z0-9][A-Za-z0-9 .'-]*[A-Za-z0-9])")
 _CLAUSE = re.compile(r"[，。！？；：、,;\n]")
@@ -82,8 +83,11 @@ def require_baselines(evaluator: Evaluator, names: Sequence[str]) -> None:
 
 
 def scored_by(name: str, metric: str) -> bool:
-    """Return whether a metric's value for a baseline says something: a perplexity counts a model's own tokens."""
-    return (name, metric) != ("compression", "perplexity")
+    """Return whether a metric's value for a baseline says something.
+
+    A perplexity counts a model's own tokens, zlib takes no word for the likeliest, and a length is no probability.
+    """
+    return metric not in _MEANINGLESS.get(name, ())
 
 
 def leading_sentences(text: str, count: int) -> str:
@@ -94,24 +98,11 @@ def leading_sentences(text: str, count: int) -> str:
         'Dr. Lind came.'
     """
     text = text.strip()
-    for end in _sentence_ends(text):
+    for end in sentence_ends(text):
         count -= 1
         if not count:
             return text[:end].strip()
     return text
-
-
-def _sentence_ends(text: str) -> list[int]:
-    ends = []
-    start = 0
-    for match in _SENTENCE.finditer(text):
-        word = re.split(r"[\s(\"“]", text[start : match.start()])[-1].lower()
-        if match[0] == "." and (word in _NO_END or (len(word) == 1 and word.isalpha())):
-            continue  # "Dr." and initials end no sentence
-        if text[start : match.end()].strip():
-            ends.append(match.end())
-        start = match.end()
-    return ends if ends and ends[-1] >= len(text.rstrip()) else [*ends, len(text)]
 
 
 def _majority_label(judged: Judged) -> list[Output]:
@@ -143,6 +134,22 @@ def _copy_source(judged: Judged) -> list[Output]:
     ]
 
 
+def _first_choice(judged: Judged) -> list[Output]:
+    return [_choice(example.choices, 0) for example in judged.examples]
+
+
+def _longest_choice(judged: Judged) -> list[Output]:
+    lengths = [[len(choice) for choice in example.choices] for example in judged.examples]
+    return [_choice(one.choices, row.index(max(row))) for one, row in zip(judged.examples, lengths, strict=True)]
+
+
+def _choice(choices: Sequence[str], place: int) -> Output:
+    equal = dict.fromkeys(choices, 1 / len(choices))
+    return Choice(
+        index=place, text=choices[place], score=1 / len(choices), scores=equal, log_likelihoods={}, usage=_NOTHING
+    )
+
+
 def _longest_name(judged: Judged) -> list[Output]:
     return [_answer(example.context, _name_in(example.context, example.question)) for example in judged.examples]
 
@@ -171,7 +178,7 @@ def _nearest_sentence(judged: Judged) -> list[Output]:
 
 def _nearest_in(context: str, question: str) -> tuple[int, int]:
     wanted = Counter(words_and_characters(question))
-    borders = [0, *_sentence_ends(context)]
+    borders = [0, *sentence_ends(context)]
     spans = list(itertools.pairwise(borders))
     return max(spans, key=lambda span: (Counter(words_and_characters(context[slice(*span)])) & wanted).total())
 
@@ -195,14 +202,21 @@ def _compressed(content: bytes) -> Likelihood:
         bits_per_byte=bits / len(content),
         tokens=len(content),
         bytes=len(content),
+        greedy=False,
         usage=_NOTHING,
     )
 
 
+_MEANINGLESS: Mapping[str, tuple[str, ...]] = {
+    "compression": ("perplexity", "greedy_accuracy"),
+    "longest_choice": ("log_loss", "brier", "calibration_error"),
+}
 _BASELINES: Mapping[str, tuple[type[Output], Callable[[Judged], list[Output]]]] = {
     "majority_label": (Classification, _majority_label),
     "lead_1": (Summary, _lead(1)),
     "lead_3": (Summary, _lead(3)),
+    "first_choice": (Choice, _first_choice),
+    "longest_choice": (Choice, _longest_choice),
     "copy_source": (Translation, _copy_source),
     "longest_name": (Answer, _longest_name),
     "nearest_sentence": (Answer, _nearest_sentence),

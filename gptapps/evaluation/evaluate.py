@@ -12,22 +12,24 @@ from gptapps.evaluation.results import EvaluationReport
 from gptapps.evaluation.run import Run
 from gptapps.evaluation.selection import Preparation, Sampling
 from gptapps.pipelines.factory import SetupOptions
-from gptapps.pipelines.options import WritingOptions
+from gptapps.pipelines.options import Normalize, WritingOptions
 
 
 class EvaluationOptions(SetupOptions, WritingOptions, total=False):
     """Options of the pipeline that is evaluated: what ``pipeline(...)`` takes, and those of its calls.
 
-    Worked examples are no option here: ``evaluate(shots=…)`` takes a number of them from data.
-
     Keys:
         seed: of the bootstrap, of the rows and shots that are drawn, and of sampled text; 0.
         labels: of classification, to choose from.
+        choices, normalize: of multiple choice: what rows without choices have to choose from, and what a choice's
+            log-likelihood is divided by.
         max_words: of a summary.
         source, target: languages of a translation.
     """
 
     labels: Sequence[str]
+    choices: Sequence[str]
+    normalize: Normalize
     max_words: int
     source: str
     target: str
@@ -37,7 +39,7 @@ def evaluate(
     task: str,
     data: str | Path,
     *,
-    shots: int | None = None,
+    shots: int | Sequence[Mapping[str, str]] | None = None,
     shots_data: str | Path | None = None,
     limit: int | None = None,
     sampling: Sampling = "first",
@@ -60,8 +62,8 @@ def evaluate(
         task: a task's name or alias, or the path of a definition of one's own.
         data: a .jsonl, .csv, .tsv or .parquet file, or a hub data set, ``"hub:org/name#config:split"``. Its columns
             are named like the fields of the task's example, unless ``columns`` says otherwise.
-        shots: worked examples in the prompt, taken from data. By default the task's own, where the model has no chat
-            template; 0 shows none.
+        shots: worked examples in the prompt: themselves, or how many to take from data. By default the task's own,
+            where the prompt is plain text and no chat; 0 shows none.
         shots_data: data to draw them from by the seed. By default the first rows of ``data`` are taken, which are then
             not evaluated.
         limit: the most examples to evaluate; all by default.

@@ -2,95 +2,42 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 from gptapps.errors import DataError, OptionError
+from gptapps.evaluation.evaluator import Evaluator, Gold, Kind
 from gptapps.examples import (
+    ChoiceExample,
     ClassificationExample,
-    Example,
+    MultiLabelExample,
     QuestionExample,
     ScoringExample,
     SummarizationExample,
     TranslationExample,
 )
 from gptapps.metrics.calibration import Probabilities
+from gptapps.metrics.choices import AccuracyNorm
 from gptapps.metrics.classification import Brier, CalibrationError, LogLoss
 from gptapps.metrics.score import Metric
-from gptapps.outputs import Answer, Classification, Likelihood, Output, Summary, Translation
+from gptapps.outputs import Answer, Choice, Classification, Labelling, Likelihood, Summary, Translation
 from gptapps.pipelines.base import Pipeline
-from gptapps.pipelines.languages import prompt_language
-from gptapps.registry import METRICS
+from gptapps.pipelines.choice_rows import choice_fields
 
-Gold = str | tuple[str, ...] | None
-"""What is right: a label, texts of which any will do, or nothing where a text is its own reference."""
-
-Kind = Literal["labels", "texts", "likelihoods"]
-
-_KIND_OF_MODULE: Mapping[str, Kind] = {
-    "gptapps.metrics.classification": "labels",
-    "gptapps.metrics.answer_matching": "texts",
-    "gptapps.metrics.bleu": "texts",
-    "gptapps.metrics.rouge": "texts",
-    "gptapps.metrics.likelihood": "likelihoods",
-}
-
-
-class Evaluator(ABC):
-    """How one family is evaluated.
-
-    Attributes:
-        example_type, output_type: the family's records.
-        kind: what its metrics compare.
-        gold_field: the example's field that holds what is right; None where a text is its own reference.
-        shot_answer: the key of a worked example that holds its answer; None where there is no such key.
-        baselines: what stands beside a model's numbers unless others are asked for.
-    """
-
-    example_type: ClassVar[type[Example]]
-    output_type: ClassVar[type[Output]]
-    kind: ClassVar[Kind] = "texts"
-    gold_field: ClassVar[str | None] = None
-    shot_answer: ClassVar[str | None] = None
-    baselines: ClassVar[tuple[str, ...]] = ()
-
-    def gold(self, example: Example) -> Gold:
-        """Return what is right for the example."""
-        value: Gold = getattr(example, self.gold_field) if self.gold_field else None
-        return value
-
-    def prediction(self, metric: Metric, output: Any) -> Any:
-        """Return what ``metric`` compares with the gold; the text of an output, unless a subclass knows better."""
-        return output.text
-
-    @abstractmethod
-    def shot(self, example: Any, options: Mapping[str, Any]) -> Mapping[str, str]:
-        """Return the worked example that a prompt shows, made of an example with its gold.
-
-        Raises:
-            DataError: the example holds no gold that could be shown.
-            OptionError: the family shows no worked examples.
-        """
-
-    def prompt(self, pipeline: Pipeline[Any, Any], example: Any, options: Mapping[str, Any]) -> str:
-        """Return the prompt of an example as the model sees it, around the whole text where it reads it in pieces."""
-        definition = pipeline.definition
-        family = definition.family
-        known = {"labels": definition.labels or None, **options}
-        own = {name: getattr(example, name, None) for name in family.required + family.optional}
-        fields = {name: known.get(name) if value is None else value for name, value in own.items()}
-        central = "".join(str(getattr(example, name)) for name in family.central)
-        language = pipeline.language_of(example, self.prompt_options(options), central)
-        return pipeline.adapter(language, options).render(fields).text
-
-    def prompt_options(self, options: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the options that choose a prompt's language."""
-        return options
-
-    def text_language(self, example: Any, options: Mapping[str, Any]) -> str | None:
-        """Return the language of the example's gold where the example says so."""
-        return example.language if isinstance(example, Example) else None
+__all__ = [
+    "AnswerEvaluator",
+    "ChoiceEvaluator",
+    "ClassificationEvaluator",
+    "Evaluator",
+    "Gold",
+    "Kind",
+    "MultiLabelEvaluator",
+    "ScoringEvaluator",
+    "SummarizationEvaluator",
+    "TranslationEvaluator",
+    "evaluator_for",
+    "evaluator_of",
+]
 
 
 class ClassificationEvaluator(Evaluator):
@@ -113,6 +60,40 @@ class ClassificationEvaluator(Evaluator):
         return {"text": example.text, **pair, "label": example.label or ""}
 
 
+class MultiLabelEvaluator(Evaluator):
+    """Every label that fits, against those that were found."""
+
+    example_type = MultiLabelExample
+    output_type = Labelling
+    kind = "label_sets"
+    gold_field = "label"
+
+    def fields(self, row: Mapping[str, object], choices: Sequence[str]) -> Mapping[str, object]:
+        """Return the labels as a list, where a table's cell holds them with semicolons between."""
+        return {**row, "label": self.labels(row.get("label"))}
+
+    def labels(self, value: object) -> list[str]:
+        """Return the labels of a list, or of a text with semicolons between them."""
+        if isinstance(value, str):
+            return [label.strip() for label in value.split(";") if label.strip()]
+        return [str(label) for label in value] if isinstance(value, list | tuple) else []
+
+    def prediction(self, metric: Metric, output: Labelling) -> tuple[str, ...]:
+        """Return the labels."""
+        return output.labels
+
+    def shot(self, example: MultiLabelExample, options: Mapping[str, Any]) -> Mapping[str, str]:
+        """Refuse: the labels are judged one by one."""
+        raise OptionError("Several labels are judged without worked examples: leave shots out.")
+
+    def prompt(self, pipeline: Pipeline[Any, Any], example: MultiLabelExample, options: Mapping[str, Any]) -> str:
+        """Return the prompt around the text."""
+        labels = options.get("labels") or pipeline.definition.labels
+        fields = {"text": example.text, "text_pair": example.text_pair, "labels": labels}
+        language = pipeline.language_of(example, options, example.text)
+        return pipeline.adapter(language, options).render(fields).text
+
+
 class AnswerEvaluator(Evaluator):
     """An answer's text against every answer that is right."""
 
@@ -126,6 +107,38 @@ class AnswerEvaluator(Evaluator):
         """Return question, context and the first answer."""
         answer = _first(example.answers, "answer")
         return {"question": example.question, "context": example.context, "answer": answer}
+
+
+class ChoiceEvaluator(Evaluator):
+    """The choice that was taken, against the right one; both by their texts."""
+
+    example_type = ChoiceExample
+    output_type = Choice
+    kind = "choices"
+    gold_field = "answer"
+    shot_answer = "answer"
+    baselines = ("first_choice", "longest_choice")
+
+    def fields(self, row: Mapping[str, object], choices: Sequence[str]) -> Mapping[str, object]:
+        """Return the choices and the right one as texts; one that comes twice, as in CommonsenseQA, counts once."""
+        fields = choice_fields(row, choices)
+        given = tuple(dict.fromkeys(fields["choices"]))
+        if len(given) < 2:
+            raise DataError("The question has fewer than two choices: give it more, or leave it out.")
+        return {**fields, "choices": given}
+
+    def prediction(self, metric: Metric, output: Choice) -> str | Probabilities:
+        """Return what ``metric`` judges: the choice, every choice's share, or the choice that wins by its length."""
+        if isinstance(metric, LogLoss | Brier | CalibrationError):
+            return output.scores
+        if isinstance(metric, AccuracyNorm):
+            return metric.chosen(output.log_likelihoods) or output.text
+        return output.text
+
+    def shot(self, example: ChoiceExample, options: Mapping[str, Any]) -> Mapping[str, str]:
+        """Return question, context and the right choice."""
+        context = {"context": example.context} if example.context else {}
+        return {"question": example.question, **context, "answer": example.answer or ""}
 
 
 class TranslationEvaluator(Evaluator):
@@ -183,6 +196,11 @@ class ScoringEvaluator(Evaluator):
     kind = "likelihoods"
     baselines = ("compression",)
 
+    def gold(self, example: Any) -> Gold:
+        """Return the text, which no metric looks at: a run's lines shall say what was scored."""
+        text: str = example.text
+        return text
+
     def prediction(self, metric: Metric, output: Likelihood) -> Likelihood:
         """Return the output as it is."""
         return output
@@ -198,7 +216,9 @@ class ScoringEvaluator(Evaluator):
 
 _EVALUATORS: tuple[Evaluator, ...] = (
     ClassificationEvaluator(),
+    MultiLabelEvaluator(),
     AnswerEvaluator(),
+    ChoiceEvaluator(),
     TranslationEvaluator(),
     SummarizationEvaluator(),
     ScoringEvaluator(),
@@ -216,7 +236,7 @@ def evaluator_for(task: str, kind: type[Pipeline[Any, Any]]) -> Evaluator:
             return evaluator
     raise OptionError(
         f"The task {task!r} can't be evaluated, because its examples hold nothing that says what is right: "
-        "evaluate a task of classification, question answering, translation, summarization or scoring."
+        "evaluate a task of classification, question answering, multiple choice, translation, summarization or scoring."
     )
 
 
@@ -229,47 +249,6 @@ def evaluator_of(prediction: Mapping[str, Any]) -> Evaluator | None:
 
     fitting = [evaluator for evaluator in _EVALUATORS if needed(evaluator) <= prediction.keys()]
     return max(fitting, key=lambda evaluator: len(needed(evaluator)), default=None)
-
-
-def metrics_for(task: str, evaluator: Evaluator, names: Sequence[str]) -> tuple[Metric, ...]:
-    """Return the registered metrics of these names.
-
-    Raises:
-        UnknownNameError: one isn't registered.
-        OptionError: there is none, one comes twice, or one compares something else than the task gives.
-    """
-    if not names:
-        raise OptionError(f"The task {task!r} names no metrics: give some, such as metrics=['accuracy'].")
-    for name in names:
-        if names.count(name) > 1:
-            raise OptionError(f"The metric {name!r} is asked for more than once: keep one.")
-        kind = _KIND_OF_MODULE.get(type(METRICS.get(name)).__module__, evaluator.kind)
-        if kind != evaluator.kind:
-            raise OptionError(
-                f"The metric {name!r} compares {kind}, but the task {task!r} gives {evaluator.kind}: leave it out."
-            )
-    return tuple(METRICS.get(name) for name in names)
-
-
-def common_language(evaluator: Evaluator, examples: Sequence[Example], options: Mapping[str, Any]) -> str:
-    """Return the one language that metrics take the gold to be in, a language tag.
-
-    It is what the examples say; where they say nothing, Chinese or English, whichever the gold looks like.
-
-    Raises:
-        DataError: the examples are in several.
-    """
-    stated = sorted({language for one in examples if (language := evaluator.text_language(one, options))})
-    if len(stated) > 1 and evaluator.kind == "texts":
-        raise DataError(
-            f"The rows are in several languages ({', '.join(stated)}), and a metric needs one: choose rows with "
-            f"where, such as where={{'language': {stated[0]!r}}}, and evaluate one language at a time."
-        )
-    if len(stated) == 1:
-        return stated[0]
-    golds = [evaluator.gold(one) or () for one in examples]
-    texts = [gold if isinstance(gold, str) else " ".join(gold) for gold in golds]
-    return prompt_language(" ".join(texts))
 
 
 def _first(golds: Sequence[str], what: str) -> str:

@@ -17,7 +17,6 @@ from gptapps.task_definition import TaskDefinition
 SCHEMA_VERSION = 1
 
 _LIBRARIES = ("gptapps", "torch", "tokenizers", "numpy", "sacrebleu", "rouge-score", "nltk")
-_SAMPLED_VALUES = 2**16
 OF_THE_PROMPT = ("prompt", "system", "shots")
 """Options of calls that stand under "prompt" in a manifest."""
 
@@ -79,24 +78,6 @@ def digest(value: object) -> str:
 def task_identity(definition: TaskDefinition) -> dict[str, str]:
     """Return a definition's id and a checksum of everything it says."""
     return {"id": definition.id, "sha256": digest(definition.model_dump(mode="json", exclude={"origin"}))}
-
-
-def model_identity(model: LanguageModel) -> dict[str, str]:
-    """Return a checksum of the model.
-
-    A packaged model has that of its file. Any other has one of its configuration and of up to 65,536 evenly spread
-    values of each tensor, wherever it was read from.
-    """
-    if model.packaged is not None:
-        return {"sha256": model.packaged.sha256, "of": "file"}
-    whole = hashlib.sha256(repr(model.backbone.config).encode())
-    parameters = [*model.backbone.state_dict().items(), *model.head.state_dict().items()]
-    for name, tensor in parameters:
-        flat = tensor.detach().reshape(-1)
-        some = flat[:: max(1, flat.numel() // _SAMPLED_VALUES)]
-        whole.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        whole.update(some.cpu().double().numpy().tobytes())
-    return {"sha256": whole.hexdigest(), "of": "weights"}
 
 
 def prompt_identity(pipeline: Pipeline[Any, Any], options: Mapping[str, Any]) -> dict[str, Any]:

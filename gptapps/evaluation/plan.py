@@ -26,6 +26,7 @@ from gptapps.evaluation.selection import (
 from gptapps.examples import Example
 from gptapps.pipelines.base import Pipeline
 from gptapps.pipelines.factory import SetupOptions
+from gptapps.pipelines.options import first_fault
 from gptapps.task_definition import TaskDefinition
 
 RUNS = Path("runs")
@@ -44,7 +45,7 @@ class Plan:
 
     task: str
     data: str | Path
-    shots: int | None = None
+    shots: int | Sequence[Mapping[str, str]] | None = None
     shots_data: str | Path | None = None
     limit: int | None = None
     sampling: Sampling = "first"
@@ -71,6 +72,7 @@ class Chosen:
         shots: worked examples to show; None for the task's own.
         source: the data.
         shots_source: where the worked examples are from, if that is other data.
+        left: how many rows there were to choose from.
         options: of the pipeline's calls, the task's defaults and the labels among them.
     """
 
@@ -78,6 +80,7 @@ class Chosen:
     shots: tuple[Mapping[str, str], ...] | None
     source: Source
     shots_source: Source | None
+    left: int
     options: Mapping[str, Any]
 
 
@@ -100,17 +103,19 @@ def choose_from_data(
     call = {name: value for name, value in plan.options.items() if name not in SetupOptions.__annotations__}
     if "seed" in known:
         call["seed"] = plan.seed
+    if isinstance(plan.shots, Sequence):
+        call["shots"] = plan.shots
     options = kind.merged_options(definition, call)
     reading = checked_reading(plan.columns, plan.where, plan.label_names, plan.prepare, evaluator)
     source = read_source(plan.data, reading)
     if "labels" in known:
-        labels = options.get("labels") or definition.labels or labels_in(source, reading)
+        labels = options.get("labels") or definition.labels or labels_in(source, reading, evaluator)
         options = kind.merged_options(definition, {**call, "labels": list(labels)})
     checker = RowChecker(
         evaluator,
-        lambda fields: _validated(kind, fields),
+        lambda fields: example_of(kind, fields),
         reading,
-        options.get("labels", ()),
+        options.get("labels") or options.get("choices", ()),
         keep_language="language" not in options,
     )
     shots, shots_source, rows = _shots(plan, definition, evaluator, reading, source, checker, options)
@@ -120,7 +125,7 @@ def choose_from_data(
         )
     taken = choose(len(rows), plan.limit, plan.sampling, plan.seed)
     items = tuple(checker.items(rows[place] for place in taken))
-    return Chosen(items, shots, source, shots_source, options)
+    return Chosen(items, shots, source, shots_source, len(rows), options)
 
 
 def _shots(
@@ -134,6 +139,10 @@ def _shots(
 ) -> tuple[tuple[Mapping[str, str], ...] | None, Source | None, Sequence[Any]]:
     """Return the worked examples, where else than in the data they are from, and the rows left to evaluate."""
     count = plan.shots
+    if isinstance(count, Sequence):
+        if plan.shots_data is not None:
+            raise OptionError("shots_data is given beside worked examples: give shots as a number, or leave it out.")
+        return tuple(options["shots"]), None, source.rows
     if count is None:
         return None, None, source.rows
     if count < 0:
@@ -148,10 +157,13 @@ def _shots(
     return shots, elsewhere, source.rows if elsewhere else source.rows[count:]
 
 
-def _validated(kind: type[Pipeline[Any, Any]], fields: Mapping[str, object]) -> Example:
+def example_of(kind: type[Pipeline[Any, Any]], fields: Mapping[str, object]) -> Example:
+    """Return the example that a pipeline takes, made of its fields.
+
+    Raises:
+        DataError: they don't make one; names the field.
+    """
     try:
         return kind.example_type.model_validate(dict(fields))
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise DataError(f"the field {place} can't be used: {first['msg'].lower()}.") from None
+        raise DataError(f"the field {first_fault(error)}.") from None

@@ -26,7 +26,7 @@ class EvaluationReport:
         counts: ``examples``, ``shots``, ``input_tokens``, ``output_tokens``, ``dropped_tokens``, and how many
             examples were ``truncated`` or ``chunked``.
         signature: 16 hexadecimal digits of everything that decides the numbers; the manifest holds it all.
-        folder: the run's, with manifest.json, examples.jsonl and report.json.
+        folder: the run's, with manifest.json, examples.jsonl, report.json and report.html.
 
     Example:
         >>> report = evaluate("sentiment", "reviews.csv", limit=100)     # doctest: +SKIP

@@ -10,11 +10,14 @@ from types import TracebackType
 from typing import Any
 
 from gptapps.datasets import HUB_PREFIX
+from gptapps.decoding.model_identity import model_identity
 from gptapps.errors import CapabilityError, DataError, OptionError
 from gptapps.evaluation.baselines import Judged, baseline_outputs, require_baselines, scored_by
-from gptapps.evaluation.evaluators import common_language, evaluator_for, metrics_for
-from gptapps.evaluation.manifest import OF_THE_PROMPT, Manifest, model_identity, prompt_identity, runtime, task_identity
+from gptapps.evaluation.evaluators import evaluator_for
+from gptapps.evaluation.manifest import OF_THE_PROMPT, Manifest, prompt_identity, runtime, task_identity
+from gptapps.evaluation.measures import common_language, metrics_for
 from gptapps.evaluation.plan import Chosen, Plan, choose_from_data
+from gptapps.evaluation.report.page import write_report
 from gptapps.evaluation.results import EvaluationReport, finite
 from gptapps.evaluation.run_folder import Finished, RunFolder
 from gptapps.evaluation.selection import Item
@@ -23,8 +26,7 @@ from gptapps.metrics.score import Metric, Score
 from gptapps.outputs import Output
 from gptapps.pipelines.base import Pipeline
 from gptapps.pipelines.factory import SetupOptions, pipeline
-from gptapps.registry import PIPELINES
-from gptapps.task_catalog import resolve_task
+from gptapps.pipelines.trained import definition_for, pipeline_kind
 from gptapps.task_definition import TaskDefinition
 
 
@@ -47,8 +49,8 @@ class Run:
     """
 
     def __init__(self, plan: Plan) -> None:
-        definition = resolve_task(plan.task)
-        kind: type[Pipeline[Any, Any]] = PIPELINES.get(definition.pipeline)
+        definition = definition_for(plan.task, plan.options.get("model"))
+        kind = pipeline_kind(definition)
         self._plan = plan
         self._evaluator = evaluator_for(definition.id, kind)
         self._metrics = metrics_for(definition.id, self._evaluator, tuple(plan.metrics or definition.metrics))
@@ -107,7 +109,7 @@ class Run:
             yield finished
 
     def report(self) -> EvaluationReport:
-        """Count the finished examples up and write ``report.json``.
+        """Count the finished examples up and write ``report.json`` and ``report.html``.
 
         Raises:
             OptionError: examples remain to be done.
@@ -133,6 +135,7 @@ class Run:
             folder=self._folder.path,
         )
         self._folder.write_report(report.as_dict())
+        write_report(self._folder.path)
         return report
 
     def _finished(self, item: Item, output: Output) -> Finished:
@@ -166,8 +169,6 @@ class Run:
 
     def _make_manifest(self, definition: TaskDefinition, chosen: Chosen) -> Manifest:
         plan, model = self._plan, self._pipeline.model
-        rows = {item.index for item in self._items}
-        left_out = len(chosen.source.rows) - len(rows) - (self._shots_shown if chosen.shots_source is None else 0)
         content = {
             "names": {"model": model.name, "data": chosen.source.name},
             "task": task_identity(definition),
@@ -179,9 +180,9 @@ class Run:
                 "label_names": dict(plan.label_names or {}),
                 "prepare": plan.prepare,
             },
-            "shots": plan.shots,
+            "shots": plan.shots if isinstance(plan.shots, int) else None,
             "shots_data": chosen.shots_source and chosen.shots_source.sha256,
-            "limit": plan.limit if left_out else None,
+            "limit": plan.limit if len(self._items) < chosen.left else None,
             "sampling": plan.sampling,
             "seed": plan.seed,
             "prompt": prompt_identity(self._pipeline, self._options),

@@ -3,6 +3,7 @@
     manifest.json      written first, whole or not at all
     examples.jsonl     one line a finished example, on the disk as soon as it is finished
     report.json        written at the end, whole or not at all
+    report.html        the same for people, likewise
 
 A line cut off in the middle, by ``kill -9`` or a full disk, is dropped when the folder is opened again, and its
 example is done again.

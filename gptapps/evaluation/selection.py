@@ -8,13 +8,15 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from gptapps.datasets import HUB_PREFIX, Row, chosen_fields, read_hub, read_rows, with_columns
 from gptapps.errors import DataError, OptionError
 from gptapps.evaluation.evaluators import Evaluator
 from gptapps.examples import Example
 from gptapps.registry import suggestion
+
+T = TypeVar("T")
 
 Sampling = Literal["first", "random"]
 Preparation = Literal["last_word", "skip_empty"]
@@ -94,12 +96,13 @@ def read_source(data: str | Path, reading: Reading) -> Source:
     return Source(name, digest, kept)
 
 
-def labels_in(source: Source, reading: Reading) -> tuple[str, ...]:
+def labels_in(source: Source, reading: Reading, evaluator: Evaluator) -> tuple[str, ...]:
     """Return the labels of all rows, sorted; in the order of ``label_names`` where those are given."""
     if reading.label_names:
         return tuple(dict.fromkeys(reading.label_names.values()))
     column = reading.columns.get("label", "label")
-    return tuple(sorted({str(row.fields[column]) for _, row in source.rows if column in row.fields}))
+    found = (row.fields[column] for _, row in source.rows if column in row.fields)
+    return tuple(sorted({label for value in found for label in evaluator.labels(value)}))
 
 
 def choose(count: int, limit: int | None, how: Sampling, seed: int) -> list[int]:
@@ -128,7 +131,7 @@ class RowChecker:
         evaluator: of the family.
         check: returns a family's example of its fields, or raises :class:`DataError`.
         reading: how.
-        labels: the labels there are; empty where the family has none.
+        labels: the labels there are, or what the options give to choose from; empty where the family has neither.
         keep_language: whether a row's own language counts; False where the caller named one.
     """
 
@@ -160,21 +163,21 @@ class RowChecker:
 
     def _item(self, number: int, row: Row) -> Item:
         mapped = with_columns(row, self._reading.columns)
-        fields = self._prepared(chosen_fields(mapped, self._wanted, self._required), row.where)
-        try:
-            example = self._check(fields)
-        except DataError as error:
-            raise DataError(f"{row.where}: {error}") from None
+        chosen = chosen_fields(mapped, self._wanted, self._required)
+        fields = _at(row.where, self._evaluator.fields, chosen, self._labels)
+        example = _at(row.where, self._check, self._prepared(fields, row.where))
         name = mapped.fields.get("id")
         return Item(number, None if name is None else str(name), row.where, example)
 
-    def _prepared(self, fields: dict[str, object], where: str) -> dict[str, object]:
+    def _prepared(self, fields: Mapping[str, object], where: str) -> dict[str, object]:
         kinds = self._evaluator.example_type.model_fields
         ready = {
             name: _as_texts(value) if _is_plural(kinds[name]) else _as_text(value) for name, value in fields.items()
         }
         if self._evaluator.gold_field == "label":
-            ready["label"] = self._label(str(ready["label"]), where)
+            given = ready["label"]
+            labels = [self._label(str(label), where) for label in (given if isinstance(given, tuple) else (given,))]
+            ready["label"] = tuple(labels) if isinstance(given, tuple) else labels[0]
         if self._reading.prepare == "last_word":
             before, _, last = str(ready["text"]).rstrip().rpartition(" ")
             ready = {**ready, "context": before, "text": f" {last}"}
@@ -247,6 +250,13 @@ def checked_reading(
         raise OptionError(f"There is no preparation {prepare!r} of this task's rows: leave it out.")
     known: Any = prepare
     return Reading(dict(columns or {}), dict(where or {}), dict(label_names or {}), known)
+
+
+def _at(where: str, work: Callable[..., T], *given: Any) -> T:
+    try:
+        return work(*given)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from None
 
 
 def _is_kept(row: Row, reading: Reading) -> bool:

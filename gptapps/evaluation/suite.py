@@ -74,7 +74,7 @@ class Entry(_Table):
     Attributes:
         name: unique in the suite.
         task: a task's name, or the path of a definition, from the suite's folder.
-        shots: worked examples taken from data; ``"task"`` for the task's own, where the model has no chat template.
+        shots: worked examples taken from data; ``"task"`` for the task's own, where the prompt is plain text.
         seed: of what is drawn and of the bootstrap.
         limit: the most examples unless all are asked for.
         sampling: how those are chosen.

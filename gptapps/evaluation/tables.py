@@ -55,12 +55,32 @@ def _find(scores: Sequence[Score], name: str) -> Score | None:
     return next((score for score in scores if score.name == name), None)
 
 
+def interval_text(
+    value: float, low: float | None, high: float | None, *, digits: int | None = None, signed: bool = False
+) -> str:
+    """Return a value with its interval.
+
+    Args:
+        value: of a metric, or a difference between two.
+        low, high: bounds; None for no interval.
+        digits: decimals; by default three below 10 and two above.
+        signed: whether positive numbers get a sign, too.
+
+    Example:
+        >>> interval_text(0.05, -0.01, 0.11, signed=True)
+        '+0.050 [-0.010, +0.110]'
+    """
+    form = f"{'+' if signed else ''}.{digits_of(value) if digits is None else digits}f"
+    return f"{value:{form}}" if low is None or high is None else f"{value:{form}} [{low:{form}}, {high:{form}}]"
+
+
+def digits_of(value: float) -> int:
+    """Return how many decimals a metric's value is shown with."""
+    return 3 if abs(value) < _SMALL else 2
+
+
 def _cell(score: Score) -> str:
-    digits = 3 if abs(score.value) < _SMALL else 2
-    cell = f"{score.value:.{digits}f}"
-    if score.low is not None and score.high is not None:
-        cell += f" [{score.low:.{digits}f}, {score.high:.{digits}f}]"
-    return cell
+    return interval_text(score.value, score.low, score.high)
 
 
 def _width(text: str) -> int:

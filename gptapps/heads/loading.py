@@ -55,6 +55,30 @@ def load_language_model(
     return backbone.eval(), head.eval()
 
 
+def layers_anew(
+    backbone: GPTBackbone, head: LanguageModelHead, *, own_memory: bool = False
+) -> tuple[GPTBackbone, LanguageModelHead]:
+    """Return the same model made of new layers, so that changing them leaves the first as it is.
+
+    Args:
+        backbone, head: the first; its layers are plain ones.
+        own_memory: copy the weights, in float32; otherwise they share the first one's memory.
+    """
+
+    def tensors(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+        return {
+            name: tensor.to(torch.float32, copy=True) if own_memory else tensor
+            for name, tensor in module.state_dict().items()
+        }
+
+    anew = build_backbone(Weights(backbone.config, tensors(backbone)))
+    with torch.device("meta"):
+        projection = LanguageModelHead(anew)
+    if not backbone.config.tied_vocabulary:
+        projection.load_state_dict(tensors(head), assign=True)
+    return anew.eval(), projection.eval()
+
+
 def save_language_model(
     backbone: GPTBackbone,
     head: LanguageModelHead,

@@ -1,6 +1,6 @@
-"""How well a language model predicts text: perplexity and bits per byte.
+"""How well a language model predicts text: perplexity, bits per byte, and texts predicted word for word.
 
-Both are ratios of sums over all texts, so a long text weighs more than a short one, and where the texts were
+The first two are ratios of sums over all texts, so a long text weighs more than a short one, and where the texts were
 cut doesn't matter beyond the context that a cut takes away.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 from gptapps.errors import DataError
 from gptapps.metrics.confidence import FloatArray
 from gptapps.metrics.inputs import check_pairs
-from gptapps.metrics.score import AdditiveMetric
+from gptapps.metrics.score import AdditiveMetric, mean_of, mean_statistics
 
 # Logits in float32 can leave a certain token a hair above probability 1.
 _ROUNDING = 1e-4
@@ -83,6 +83,37 @@ class BitsPerByte(AdditiveMetric[LikelihoodRecord, object]):
         return _ratio(sums) / math.log(2)
 
 
+class GreedyRecord(Protocol):
+    """What has to be known of a text to say whether it was predicted; ``gptapps.outputs.Likelihood`` is one."""
+
+    @property
+    def greedy(self) -> bool:
+        """Whether every token of it was the likeliest in its place."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GreedyAccuracy(AdditiveMetric[GreedyRecord, object]):
+    """The share of texts that greedy decoding gives, 0 to 1: every token is the likeliest in its place.
+
+    Of last words behind their passages it is the accuracy of LAMBADA. References aren't looked at, only counted.
+
+    Source: Paperno et al., The LAMBADA dataset (2016); ``acc`` of lm-evaluation-harness' task ``lambada_openai``.
+    """
+
+    name: str = "greedy_accuracy"
+
+    def statistics(
+        self, predictions: Sequence[GreedyRecord], references: Sequence[object], *, language: str = "en"
+    ) -> FloatArray:
+        """(predicted, 1) for each text, (N, 2)."""
+        check_pairs(predictions, references)
+        return mean_statistics([float(record.greedy) for record in predictions])
+
+    def aggregate(self, sums: FloatArray) -> FloatArray:
+        """Predicted / texts."""
+        return mean_of(sums)
+
+
 def _nats_and(
     predictions: Sequence[LikelihoodRecord], references: Sequence[object], unit: Literal["tokens", "bytes"]
 ) -> FloatArray:
@@ -114,3 +145,4 @@ def _ratio(sums: FloatArray) -> FloatArray:
 
 perplexity = Perplexity()
 bits_per_byte = BitsPerByte()
+greedy_accuracy = GreedyAccuracy()

@@ -17,8 +17,9 @@ from gptapps.examples import Example
 from gptapps.model_store import PACKAGED_MODELS, PackagedModel
 from gptapps.outputs import Output
 from gptapps.pipelines.languages import prompt_language
-from gptapps.pipelines.options import PromptOptions, checked
+from gptapps.pipelines.options import PromptOptions, checked, first_fault
 from gptapps.prompts.adapters import PromptAdapter
+from gptapps.registry import suggestion
 from gptapps.task_definition import TaskDefinition
 from gptapps.tokenization.tokenizer import check_text
 
@@ -74,8 +75,10 @@ class Pipeline(ABC, Generic[E, O]):
         self.setup = setup or Setup()
         self.require_head(definition)
         require_capabilities(definition.id, definition.needs, model.packaged)
-        if self.setup.batch_size < 1:
-            raise OptionError(f"batch_size is {self.setup.batch_size}, but has to be 1 or above.")
+        for name in ("batch_size", "max_cache_bytes"):
+            value = getattr(self.setup, name)
+            if value is not None and value < 1:
+                raise OptionError(f"{name} is {value}, but has to be 1 or above.")
         self.engine = Engine(model, batch_size=self.setup.batch_size, max_cache_bytes=self.setup.max_cache_bytes)
         self._defaults = self.merged_options(definition, self.setup.options or {})
         self._adapter = lru_cache(maxsize=_ADAPTERS)(self._make_adapter)
@@ -101,7 +104,11 @@ class Pipeline(ABC, Generic[E, O]):
             OptionError: an unknown name or a wrong value.
         """
         defaults = definition.defaults.model_dump(exclude_none=True)
-        return cls.checked_options(definition.id, defaults) | cls.checked_options(definition.id, options)
+        given = cls.checked_options(definition.id, options)
+        if "prompt" in cls.options_type.__annotations__ and definition.languages:
+            parts = {name: given.get(name) for name in ("prompt", "system", "shots")}
+            PromptAdapter.check(definition, language=given.get("language", definition.languages[0]), **parts)
+        return cls.checked_options(definition.id, defaults) | given
 
     @classmethod
     def checked_options(cls, task: str, options: Mapping[str, object]) -> dict[str, Any]:
@@ -115,6 +122,14 @@ class Pipeline(ABC, Generic[E, O]):
         if overflow not in cls.overflows:
             raise OptionError(f"The task {task!r} has no overflow={overflow!r}: use {' or '.join(cls.overflows)}.")
         return given
+
+    @classmethod
+    def check_call(cls, definition: TaskDefinition, options: Mapping[str, Any]) -> None:
+        """Refuse merged options with which no input could be worked on; a subclass says which.
+
+        Raises:
+            OptionError: one is missing, or can't be used.
+        """
 
     @abstractmethod
     def predict(self, examples: Iterable[E], options: Mapping[str, Any]) -> Iterator[O]:
@@ -162,11 +177,12 @@ class Pipeline(ABC, Generic[E, O]):
             GPTAppsError: an input, an option or the model can't be used.
         """
         merged = self._defaults | self.checked_options(self.definition.id, options)
+        self.check_call(self.definition, merged)
         return self.predict((self.as_example(given) for given in inputs), merged)
 
     def one_or_many(self, inputs: object, options: Mapping[str, object]) -> Any:
         """Return one output for one input, a list for a list (or any other iterable of inputs)."""
-        if isinstance(inputs, str | Mapping | Example):
+        if isinstance(inputs, str | bytes | Mapping | Example):
             return next(iter(self.run([inputs], options)))
         if isinstance(inputs, Iterable):
             return list(self.run(inputs, options))
@@ -179,6 +195,12 @@ class Pipeline(ABC, Generic[E, O]):
             OptionError: the task has no prompts in it.
             CapabilityError: the model can't be used in it.
         """
+        if example.language is not None and example.language not in self.definition.languages:
+            known = ", ".join(self.definition.languages)
+            raise DataError(
+                f"An input has the language {example.language!r}, in which the task {self.definition.id!r} has no "
+                f"prompts.{suggestion(example.language, self.definition.languages)} It has: {known}."
+            )
         language = example.language or options.get("language")
         if language is None:
             language = prompt_language(text)
@@ -219,10 +241,8 @@ class Pipeline(ABC, Generic[E, O]):
         try:
             return self.example_type.model_validate(dict(fields))
         except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(map(str, first["loc"]))
             raise DataError(
-                f"An input for the task {self.definition.id!r} can't be used: {field}: {first['msg'].lower()}."
+                f"An input for the task {self.definition.id!r} can't be used: {first_fault(error)}."
             ) from None
 
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
-from typing import Any, overload
+from typing import Any, ClassVar, overload
 
 import torch
 from typing_extensions import Unpack
 
 from gptapps.decoding.choice_scoring import Choices, score_choices, split_choices
 from gptapps.decoding.language_model import LanguageModel
+from gptapps.decoding.prefix_tree import PrefixTree
 from gptapps.errors import OptionError
 from gptapps.examples import ClassificationExample
 from gptapps.outputs import Classification, Usage
@@ -51,11 +51,11 @@ class ClassificationPipeline(Pipeline[ClassificationExample, Classification]):
     """
 
     example_type = ClassificationExample
-    options_type = ClassificationOptions
+    options_type: ClassVar[type] = ClassificationOptions
 
     def __init__(self, definition: TaskDefinition, model: LanguageModel, setup: Setup | None = None) -> None:
         super().__init__(definition, model, setup)
-        self._handicap = lru_cache(maxsize=_HANDICAPS)(self._make_handicap)
+        self._handicaps: dict[tuple[PromptAdapter, tuple[str, ...], bool], torch.Tensor] = {}
 
     @overload
     def __call__(
@@ -88,32 +88,32 @@ class ClassificationPipeline(Pipeline[ClassificationExample, Classification]):
     ) -> Iterator[Classification]:
         """Yield the labels of each example; a text in pieces gets the mean of their probabilities."""
         waiting: deque[_Ballot] = deque()
+        with self.engine.trees.borrow() as tree:
 
-        def choices() -> Iterator[Choices]:
-            for example in examples:
-                waiting.append(self._ballot(example, options))
-                yield from waiting[-1].choices
+            def choices() -> Iterator[Choices]:
+                for example in examples:
+                    waiting.append(self._ballot(tree, example, options))
+                    yield from waiting[-1].choices
 
-        scores: list[torch.Tensor] = []
-        for likelihoods in score_choices(
-            self.model, choices(), batch_size=self.setup.batch_size, max_cache_bytes=self.setup.max_cache_bytes
-        ):
-            gains = torch.tensor(likelihoods, dtype=torch.float64) - waiting[0].handicap
-            scores.append(gains.softmax(0))
-            if len(scores) == len(waiting[0].choices):
-                yield _classification(waiting.popleft(), torch.stack(scores).mean(0).tolist())
-                scores = []
+            scores: list[torch.Tensor] = []
+            for likelihoods in score_choices(tree, choices(), batch_size=self.setup.batch_size):
+                gains = torch.tensor(likelihoods, dtype=torch.float64) - waiting[0].handicap
+                scores.append(gains.softmax(0))
+                if len(scores) == len(waiting[0].choices):
+                    yield _classification(waiting.popleft(), torch.stack(scores).mean(0).tolist())
+                    scores = []
 
-    def _labels(self, options: Mapping[str, Any]) -> tuple[str, ...]:
-        labels = tuple(options.get("labels", self.definition.labels))
+    @classmethod
+    def check_call(cls, definition: TaskDefinition, options: Mapping[str, Any]) -> None:
+        """Refuse to choose among no labels, or labels that can't be told apart."""
+        labels = options.get("labels", definition.labels)
         if not labels:
             raise OptionError('Classification needs labels to choose from: give labels, such as ["urgent", "routine"].')
-        if len(set(labels)) < len(labels) or not all(label.strip() for label in labels):
+        if len({label.strip() for label in labels}) < len(labels) or not all(label.strip() for label in labels):
             raise OptionError("Labels have to differ from each other and may not be empty.")
-        return labels
 
-    def _ballot(self, example: ClassificationExample, options: Mapping[str, Any]) -> _Ballot:
-        labels = self._labels(options)
+    def _ballot(self, tree: PrefixTree, example: ClassificationExample, options: Mapping[str, Any]) -> _Ballot:
+        labels = tuple(options.get("labels", self.definition.labels))
         language = self.language_of(example, options, example.text)
         adapter = self.adapter(language, options)
         wordings = [adapter.wording(label) for label in labels]
@@ -130,24 +130,37 @@ class ClassificationPipeline(Pipeline[ClassificationExample, Classification]):
             limit=self.model.context_length,
             overflow=options.get("overflow", "truncate"),
         )
-        choices = tuple(self._choices(render(piece.text), wordings) for piece in fitted.pieces)
-        handicap = self._handicap(adapter, labels, example.text_pair is not None)
+        choices = tuple(self.encoded_choices(render(piece.text), wordings) for piece in fitted.pieces)
+        handicap = self._handicap(tree, adapter, labels, example.text_pair is not None)
         return _Ballot(labels, choices, handicap, fitted.dropped_tokens)
 
-    def _make_handicap(self, adapter: PromptAdapter, labels: tuple[str, ...], is_pair: bool) -> torch.Tensor:
-        """Return each label's mean log-likelihood behind texts that say nothing."""
+    def _handicap(
+        self, tree: PrefixTree, adapter: PromptAdapter, labels: tuple[str, ...], is_pair: bool
+    ) -> torch.Tensor:
+        """Return each label's mean log-likelihood behind texts that say nothing; the latest ones are kept."""
+        key = adapter, labels, is_pair
+        if key not in self._handicaps:
+            while len(self._handicaps) >= _HANDICAPS:
+                self._handicaps.pop(next(iter(self._handicaps)), None)
+            self._handicaps[key] = self._make_handicap(tree, adapter, labels, is_pair)
+        return self._handicaps[key]
+
+    def _make_handicap(
+        self, tree: PrefixTree, adapter: PromptAdapter, labels: tuple[str, ...], is_pair: bool
+    ) -> torch.Tensor:
         wordings = [adapter.wording(label) for label in labels]
         fields = {"text": "", "text_pair": "" if is_pair else None, "labels": labels}
-        choices = [self._choices(prompt, wordings) for prompt in adapter.render_content_free(fields)]
-        scores = list(score_choices(self.model, choices, max_cache_bytes=self.setup.max_cache_bytes))
+        choices = [self.encoded_choices(prompt, wordings) for prompt in adapter.render_content_free(fields)]
+        scores = list(score_choices(tree, choices))
         empty = torch.zeros(len(wordings), dtype=torch.float64)
         return torch.tensor(scores, dtype=torch.float64).mean(0) if scores else empty
 
     def _encoded(self, prompt: Prompt, wording: str) -> list[int]:
         text = prompt.text + prompt.answer_prefix + wording
-        return self.model.tokenizer.encode(text, special_tokens=prompt.special_tokens)
+        return self.model.encode(text, special_tokens=prompt.special_tokens)
 
-    def _choices(self, prompt: Prompt, wordings: Sequence[str]) -> Choices:
+    def encoded_choices(self, prompt: Prompt, wordings: Sequence[str]) -> Choices:
+        """Return the ids of a prompt and of each label's wording behind it, split where the labels first differ."""
         encoded = [self._encoded(prompt, wording) for wording in wordings]
         if _one_begins_another(encoded):  # "New" would always beat "New York": let the end of the label count
             encoded = [[*ids, *self.model.tokenizer.eos_ids[:1]] for ids in encoded]

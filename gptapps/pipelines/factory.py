@@ -11,11 +11,13 @@ from typing_extensions import TypedDict, Unpack
 from gptapps.decoding.language_model import LanguageModel
 from gptapps.errors import OptionError
 from gptapps.model_store import DEFAULT_MODEL, PACKAGED_MODELS, Progress
-from gptapps.pipelines.base import Pipeline, Setup, require_capabilities
+from gptapps.pipelines.base import Setup, require_capabilities
 from gptapps.pipelines.classification import ClassificationPipeline
 from gptapps.pipelines.generation import GenerationPipeline
+from gptapps.pipelines.multiple_choice import MultipleChoicePipeline
 from gptapps.pipelines.options import (
     AnswerOptions,
+    ChoiceOptions,
     ClassificationOptions,
     GenerationOptions,
     ScoringOptions,
@@ -25,16 +27,16 @@ from gptapps.pipelines.options import (
 from gptapps.pipelines.question_answering import QuestionAnsweringPipeline
 from gptapps.pipelines.scoring import ScoringPipeline
 from gptapps.pipelines.summarization import SummarizationPipeline
+from gptapps.pipelines.trained import definition_for, pipeline_kind
 from gptapps.pipelines.translation import TranslationPipeline
-from gptapps.registry import PIPELINES
-from gptapps.task_catalog import resolve_task
 
 
 class SetupOptions(TypedDict, total=False):
     """What ``pipeline(...)`` takes for every task, beside the options of the task's calls.
 
     Keys:
-        model: a packaged model's name, a directory, a GGUF file, a hub id, or a loaded LanguageModel.
+        model: a packaged model's name, a directory, a GGUF file, a hub id, a trained folder, or a loaded LanguageModel.
+        base: for a trained folder, the model it was trained on, where that lies elsewhere now.
         device: such as "cpu" or "cuda:0"; the GPU where there is one.
         dtype: "float32", "bfloat16" or "float16"; bfloat16 on a GPU, else float32.
         threads: of PyTorch, for the whole process.
@@ -46,6 +48,7 @@ class SetupOptions(TypedDict, total=False):
     """
 
     model: str | os.PathLike[str] | LanguageModel
+    base: str
     device: str
     dtype: str
     threads: int
@@ -62,6 +65,10 @@ class ClassificationSetup(SetupOptions, ClassificationOptions, total=False):
 
 class AnswerSetup(SetupOptions, AnswerOptions, total=False):
     """Options of ``pipeline("answer", …)``."""
+
+
+class ChoiceSetup(SetupOptions, ChoiceOptions, total=False):
+    """Options of ``pipeline("choose", …)``."""
 
 
 class TranslationSetup(SetupOptions, TranslationOptions, total=False):
@@ -82,6 +89,7 @@ class ScoringSetup(SetupOptions, ScoringOptions, total=False):
 
 Classify = Literal["classify", "text-classification", "zero-shot-classification", "sentiment"]
 Answering = Literal["answer", "question-answering"]
+Choose = Literal["choose", "multiple-choice"]
 Translate = Literal["translate", "translation"]
 Summarize = Literal["summarize", "summarization"]
 Generate = Literal["generate", "text-generation"]
@@ -92,6 +100,8 @@ Score = Literal["score"]
 def pipeline(task: Classify, **options: Unpack[ClassificationSetup]) -> ClassificationPipeline: ...
 @overload
 def pipeline(task: Answering, **options: Unpack[AnswerSetup]) -> QuestionAnsweringPipeline: ...
+@overload
+def pipeline(task: Choose, **options: Unpack[ChoiceSetup]) -> MultipleChoicePipeline: ...
 @overload
 def pipeline(task: Translate, **options: Unpack[TranslationSetup]) -> TranslationPipeline: ...
 @overload
@@ -123,23 +133,25 @@ def pipeline(task: str, **options: Any) -> Any:
         >>> summarize("A long text …", max_words=40).text           # doctest: +SKIP
     """
     check_setup(task, options)
-    definition = resolve_task(task)
-    kind: type[Pipeline[Any, Any]] = PIPELINES.get(definition.pipeline)
+    definition = definition_for(task, options.get("model"))
+    kind = pipeline_kind(definition)
     setup_names = SetupOptions.__annotations__
     given = {name: value for name, value in options.items() if name in setup_names and value is not None}
     setup = Setup(
         options={name: value for name, value in options.items() if name not in setup_names},
         **{name: given[name] for name in ("batch_size", "max_cache_bytes") if name in given},
     )
-    kind.require_head(definition)
     model = given.get("model", DEFAULT_MODEL)
     if not isinstance(model, LanguageModel):
         model = os.fspath(model)
         require_capabilities(definition.id, definition.needs, PACKAGED_MODELS.get(model))
-        kind.merged_options(definition, setup.options or {})  # refuse wrong ones before anything is fetched
+        merged = kind.merged_options(definition, setup.options or {})  # refuse wrong ones before anything is fetched
+        if "language" in merged:
+            needs = definition.needs_in(merged["language"])
+            require_capabilities(definition.id, needs, PACKAGED_MODELS.get(model))
         if "threads" in given:
             set_threads(given["threads"])
-        names = ("device", "dtype", "revision", "offline", "progress")
+        names = ("base", "device", "dtype", "revision", "offline", "progress")
         model = LanguageModel.load(model, **{name: given[name] for name in names if name in given})
     return kind(definition, model, setup)
 
@@ -151,7 +163,7 @@ def check_setup(task: object, options: Mapping[str, object]) -> None:
         OptionError: one sentence naming the option.
     """
     whole = dict.fromkeys(("threads", "batch_size", "max_cache_bytes"), (int, "a whole number"))
-    text = dict.fromkeys(("device", "dtype", "revision"), (str, "a text"))
+    text = dict.fromkeys(("base", "device", "dtype", "revision"), (str, "a text"))
     model = ((str, os.PathLike, LanguageModel), "a name, a path or a LanguageModel")
     kinds: dict[str, tuple[Any, str]] = {**whole, **text, "model": model}
     for name, value in options.items():

@@ -10,7 +10,18 @@ from gptapps.errors import InputTooLongError
 from gptapps.pipelines.options import Overflow
 from gptapps.tokenization.tokenizer import Tokenizer
 
-_BORDERS = (re.compile(r"\n\s*"), re.compile(r"(?<=[.!?])\s+|(?<=[。!?;])"), re.compile(r"(?<=[,;,、])|\s+"))
+# Lines, sentences, clauses, words. Full-width marks are spelled out: some editors turn them into their ASCII twins.
+_BORDERS = tuple(
+    map(
+        re.compile,
+        (
+            r"\n\s*",
+            "(?<=[.!?])\\s+|(?<=[。\uff01\uff1f])",
+            "(?<=[,;:])\\s+|(?<=[\uff0c\uff1b\uff1a、])",
+            r"\s+",
+        ),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,8 @@ from gptapps.errors import OptionError
 from gptapps.registry import suggestion
 
 _REMEDIES = {
+    "missing": "is missing: add it",
+    "extra_forbidden": "leave it out, there is no such field",
     "string_type": "give a text",
     **dict.fromkeys(("sequence_str", "is_instance_of"), "give a list"),
     "dict_type": "give a mapping",
@@ -27,8 +29,11 @@ _REMEDIES = {
     "greater_than": "give a number above {gt}",
     "greater_than_equal": "give a number of at least {ge}",
     "less_than_equal": "give a number of at most {le}",
+    "finite_number": "give a finite number",
     "literal_error": "choose {expected}",
 }
+
+_MOST_ROWS = 256  # continuations of one input that run at once
 
 Overflow = Literal["error", "truncate", "chunk"]
 Normalize = Literal["none", "characters", "bytes", "tokens"]
@@ -65,6 +70,12 @@ class ClassificationOptions(ShotOptions, total=False):
     labels: Annotated[Sequence[str], Field(min_length=2, description="the labels to choose from")]
 
 
+class MultiLabelOptions(PromptOptions, total=False):
+    """Options of choosing every label that fits."""
+
+    labels: Annotated[Sequence[str], Field(min_length=2, description="the labels to choose from")]
+
+
 class ChoiceOptions(ShotOptions, total=False):
     """Options of multiple choice."""
 
@@ -85,13 +96,19 @@ class WritingOptions(PromptOptions, total=False):
     """Options of everything that generates text."""
 
     max_new_tokens: Annotated[int, Field(ge=1, description="the most tokens to generate for an input")]
-    temperature: Annotated[float, Field(ge=0, description="0 takes the likeliest token; above, tokens are drawn")]
+    temperature: Annotated[
+        float, Field(ge=0, allow_inf_nan=False, description="0 takes the likeliest token; above, tokens are drawn")
+    ]
     top_k: Annotated[int, Field(ge=1, description="draw from the k likeliest tokens")]
     top_p: Annotated[float, Field(gt=0, le=1, description="draw from the likeliest tokens that reach p together")]
     min_p: Annotated[float, Field(ge=0, le=1, description="draw from tokens at least p times as likely as the best")]
-    repetition_penalty: Annotated[float, Field(gt=0, description="above 1 discourages tokens that came before")]
-    beams: Annotated[int, Field(ge=1, description="width of beam search; 1 is none")]
-    length_penalty: Annotated[float, Field(description="exponent of the length a beam's score is divided by")]
+    repetition_penalty: Annotated[
+        float, Field(gt=0, allow_inf_nan=False, description="above 1 discourages tokens that came before")
+    ]
+    beams: Annotated[int, Field(ge=1, le=_MOST_ROWS, description="width of beam search; 1 is none")]
+    length_penalty: Annotated[
+        float, Field(allow_inf_nan=False, description="exponent of the length a beam's score is divided by")
+    ]
     seed: Annotated[int, Field(description="of the random numbers; the same seed and input give the same text")]
     stop: Annotated[Sequence[str], Field(description="text that ends the output")]
 
@@ -116,7 +133,7 @@ class TranslationOptions(WritingOptions, ShotOptions, total=False):
 class GenerationOptions(WritingOptions, total=False):
     """Options of generation."""
 
-    returns: Annotated[int, Field(ge=1, description="continuations of each input")]
+    returns: Annotated[int, Field(ge=1, le=_MOST_ROWS, description="continuations of each input")]
 
 
 def checked(kind: type, options: Mapping[str, object]) -> dict[str, Any]:
@@ -141,10 +158,24 @@ def checked(kind: type, options: Mapping[str, object]) -> dict[str, Any]:
     try:
         return dict(_adapter(kind).validate_python(given))
     except ValidationError as error:
-        first = error.errors()[0]
-        remedy = _REMEDIES.get(first["type"], first["msg"].lower()).format(**first.get("ctx", {}))
-        place = ".".join(map(str, first["loc"]))
-        raise OptionError(f"The option {place} is {first['input']!r}: {remedy}.") from None
+        raise OptionError(f"The option {first_fault(error)}.") from None
+
+
+def first_fault(error: ValidationError) -> str:
+    """Return where the first mistake is, what stands there and what to do, without a stop.
+
+    Example:
+        ``"labels is ['a']: give at least 2"``
+    """
+    first = error.errors()[0]
+    place = ".".join(map(str, first["loc"]))
+    remedy = _REMEDIES.get(first["type"], first["msg"].lower()).format(**first.get("ctx", {}))
+    return f"{place} {remedy}" if first["type"] == "missing" else f"{place} is {_short(first['input'])}: {remedy}"
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 @cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, overload
+from typing import Any, ClassVar, overload
 
 from typing_extensions import Unpack
 
@@ -30,7 +30,7 @@ class QuestionAnsweringPipeline(Pipeline[QuestionExample, Answer]):
     """
 
     example_type = QuestionExample
-    options_type = AnswerOptions
+    options_type: ClassVar[type] = AnswerOptions
 
     @overload
     def __call__(

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, overload
 
 from typing_extensions import Unpack
 
-from gptapps.decoding.choice_scoring import score_choices, split_choices
-from gptapps.decoding.intake import Intake
-from gptapps.decoding.text_scoring import scoring_windows, token_log_probabilities
+from gptapps.decoding.choice_scoring import Choices, choice_scores, split_choices
+from gptapps.decoding.shared_reading import Scores
+from gptapps.decoding.text_scoring import text_windows
 from gptapps.examples import ScoringExample
 from gptapps.outputs import Likelihood, Usage
 from gptapps.pipelines.base import Many, Pipeline
 from gptapps.pipelines.options import ScoringOptions
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """One example on its way: tokens of context and text, the text's windows, and its continuations to compare."""
+
+    example: ScoringExample
+    context: int
+    scored: int
+    windows: tuple[Choices, ...]
+    choices: Choices | None
 
 
 class ScoringPipeline(Pipeline[ScoringExample, Likelihood]):
@@ -53,59 +66,68 @@ class ScoringPipeline(Pipeline[ScoringExample, Likelihood]):
 
     def predict(self, examples: Iterable[ScoringExample], options: Mapping[str, Any]) -> Iterator[Likelihood]:
         """Yield the likelihood of each example."""
-        intake = Intake((example, *self._encoded(example)) for example in examples)
-        while batch := intake.take(self.setup.batch_size):
-            yield from self._score(batch)
-        intake.raise_error()
+        waiting: deque[_Draft] = deque()
+        with self.engine.trees.borrow() as tree:
 
-    def _score(self, batch: Sequence[tuple[ScoringExample, list[int], int]]) -> Iterator[Likelihood]:
-        examples, texts, given = zip(*batch, strict=True)
-        scores = token_log_probabilities(
-            self.model,
-            texts,
-            given=given,
-            batch_size=self.setup.batch_size,
-            max_cache_bytes=self.setup.max_cache_bytes,
-        )
-        for example, text, context, parts in zip(examples, texts, given, scores, strict=True):
-            total, size = math.fsum(parts), len(example.text.encode())
-            choices = self._continuations(example)
-            yield Likelihood(
-                log_likelihood=total,
-                perplexity=math.exp(-total / len(parts)),
-                bits_per_byte=-total / math.log(2) / size,
-                tokens=len(parts),
-                bytes=size,
-                best=max(range(len(choices)), key=choices.__getitem__) if choices else None,
-                continuations=choices,
-                usage=Usage(
-                    input_tokens=context,
-                    output_tokens=len(text) - context,
-                    chunks=len(scoring_windows(len(text), context, self.model.context_length)),
-                ),
-            )
+            def items() -> Iterator[Choices]:
+                for example in examples:
+                    draft = self._draft(example)
+                    waiting.append(draft)  # gone from here as soon as its last item was scored
+                    yield from draft.windows
+                    if draft.choices:
+                        yield draft.choices
+
+            parts: list[Scores] = []
+            for scores in choice_scores(tree, items(), batch_size=self.setup.batch_size):
+                parts.append(scores)
+                if len(parts) == len(waiting[0].windows) + (waiting[0].choices is not None):
+                    yield _likelihood(waiting.popleft(), parts)
+                    parts = []
+
+    def _draft(self, example: ScoringExample) -> _Draft:
+        text, context = self._encoded(example)
+        windows = tuple(text_windows(text, context, self.model.context_length))
+        return _Draft(example, context, len(text) - context, windows, self._choices(example))
 
     def _encoded(self, example: ScoringExample) -> tuple[list[int], int]:
         """Return the ids of context and text, and how many of them are context."""
         tokenizer = self.model.tokenizer
-        start = [self.model.start_id]
+        start = [*self.model.opening, self.model.start_id]
         whole = start + tokenizer.encode(example.context + example.text, special_tokens=False)
         context = start + tokenizer.encode(example.context, special_tokens=False)
         shared = next((place for place, (a, b) in enumerate(zip(whole, context, strict=False)) if a != b), len(context))
         return whole, min(shared, len(whole) - 1)
 
-    def _continuations(self, example: ScoringExample) -> tuple[float, ...]:
+    def _choices(self, example: ScoringExample) -> Choices | None:
         if not example.continuations:
-            return ()
+            return None
         tokenizer = self.model.tokenizer
         text = example.context + example.text
-        start = [self.model.start_id]
+        start = [*self.model.opening, self.model.start_id]
         plain = start + tokenizer.encode(text, special_tokens=False)
         encoded = [
             start + tokenizer.encode(text + continuation, special_tokens=False)
             for continuation in example.continuations
         ]
-        (scores,) = score_choices(
-            self.model, [split_choices(encoded, plain)], max_cache_bytes=self.setup.max_cache_bytes
-        )
-        return scores
+        return split_choices(encoded, plain)
+
+
+def _likelihood(draft: _Draft, scores: Sequence[Scores]) -> Likelihood:
+    tokens = [token for (window,) in scores[: len(draft.windows)] for token in window]
+    total, size = math.fsum(token.log_probability for token in tokens), len(draft.example.text.encode())
+    continuations = tuple(
+        math.fsum(token.log_probability for token in continuation)
+        for several in scores[len(draft.windows) :]
+        for continuation in several
+    )
+    return Likelihood(
+        log_likelihood=total,
+        perplexity=math.exp(-total / len(tokens)),
+        bits_per_byte=-total / math.log(2) / size,
+        tokens=len(tokens),
+        bytes=size,
+        greedy=all(token.likeliest for token in tokens),
+        best=max(range(len(continuations)), key=continuations.__getitem__) if continuations else None,
+        continuations=continuations,
+        usage=Usage(input_tokens=draft.context, output_tokens=draft.scored, chunks=len(draft.windows)),
+    )

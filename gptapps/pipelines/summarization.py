@@ -14,10 +14,11 @@ from gptapps.pipelines.base import Many, Pipeline
 from gptapps.pipelines.options import SummaryOptions
 from gptapps.pipelines.writing import Draft, complete_drafts, draft
 from gptapps.prompts.adapters import Prompt
+from gptapps.tokenization.sentences import sentence_ends
 
 _TOKENS_PER_WORD = 3  # generous: English needs 1.3, a Chinese character up to 3
+_SHRINKS = 0.9  # summaries of the pieces of a text are to be shorter than this share of it
 _WORD = re.compile(r"[\u3400-\u9fff]|[^\s\u3400-\u9fff]+")
-_SENTENCE_END = re.compile(r"[.!?。!?][\"'”’)」]*(?=\s|$|[\u3400-\u9fff])")
 
 
 class SummarizationPipeline(Pipeline[SummarizationExample, Summary]):
@@ -74,12 +75,15 @@ class SummarizationPipeline(Pipeline[SummarizationExample, Summary]):
         return draft(self, example, language, example.text, render, options)
 
     def _summary_of_parts(self, one: Draft, parts: Sequence[str], usage: Usage, options: Mapping[str, Any]) -> Summary:
-        joined = SummarizationExample(text="\n".join(part for part in parts if part) or parts[0], language=one.language)
-        last = next(self.predict([joined], options))
+        shortened = [shorten(part, options["max_words"]) if "max_words" in options else part for part in parts]
+        joined = "\n".join(part for part in shortened if part) or parts[0]
+        if len(joined) > _SHRINKS * len(one.example.text):  # no end of summaries is in sight
+            options = {**options, "overflow": "truncate"}
+        last = next(self.predict([SummarizationExample(text=joined, language=one.language)], options))
         total = Usage(
             input_tokens=usage.input_tokens + last.usage.input_tokens,
             output_tokens=usage.output_tokens + last.usage.output_tokens,
-            dropped_tokens=usage.dropped_tokens,
+            dropped_tokens=usage.dropped_tokens + last.usage.dropped_tokens,
             chunks=usage.chunks,
         )
         return Summary(text=last.text, finish_reason=last.finish_reason, usage=total)
@@ -100,9 +104,8 @@ def shorten(text: str, max_words: int) -> str:
         >>> shorten("It rained. Then the sun came out again.", 5)
         'It rained.'
     """
-    words = list(_WORD.finditer(text))
+    words = [match for match in _WORD.finditer(text) if any(map(str.isalnum, match[0]))]
     if len(words) <= max_words:
         return text
-    cut = text[: words[max_words - 1].end()]
-    sentences = list(_SENTENCE_END.finditer(cut))
-    return cut[: sentences[-1].end()] if sentences else cut
+    sentences = [end for end in sentence_ends(text) if end <= words[max_words].start()]
+    return text[: sentences[-1]].rstrip() if sentences else text[: words[max_words - 1].end()]

@@ -7,13 +7,14 @@ from typing import Any, overload
 
 from typing_extensions import Unpack
 
-from gptapps.errors import OptionError
+from gptapps.errors import DataError, OptionError
 from gptapps.examples import TranslationExample
 from gptapps.outputs import Translation
 from gptapps.pipelines.base import Many, Pipeline
 from gptapps.pipelines.options import TranslationOptions
 from gptapps.pipelines.writing import Draft, complete_drafts, draft
 from gptapps.prompts.adapters import Prompt
+from gptapps.prompts.languages import language_name
 
 _WITHOUT_SPACES = frozenset({"zh", "ja", "th"})
 
@@ -71,6 +72,13 @@ class TranslationPipeline(Pipeline[TranslationExample, Translation]):
         if source is None or target is None:
             missing = "source" if source is None else "target"
             raise OptionError(f'Translation needs the {missing} language: give {missing}, such as {missing}="fr".')
+        for field, code in (("source", source), ("target", target)):
+            try:
+                language_name(code)
+            except OptionError as error:
+                if getattr(example, field) is None:
+                    raise
+                raise DataError(str(error)) from None  # the input's own mistake
         if source == target:
             raise OptionError(f"Translation from {source!r} to {target!r} has nothing to do: give two languages.")
         return source, target

@@ -51,7 +51,7 @@ class Draft:
 
 def encode_prompt(model: LanguageModel, prompt: Prompt) -> tuple[int, ...]:
     """Return the prompt's ids; a text without any becomes the token that begins texts."""
-    ids = model.tokenizer.encode(prompt.text, special_tokens=prompt.special_tokens)
+    ids = model.encode(prompt.text, special_tokens=prompt.special_tokens)
     return tuple(ids) or (model.start_id,)
 
 

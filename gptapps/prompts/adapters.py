@@ -11,6 +11,7 @@ from gptapps.prompts.languages import language_name
 from gptapps.prompts.template import PromptTemplate
 from gptapps.registry import suggestion
 from gptapps.task_definition import TaskDefinition, shot_problem, template_problem
+from gptapps.tokenization.tokenizer import check_text
 
 QUOTES = "\"'“‘「『"
 """What may open a quotation."""
@@ -48,6 +49,16 @@ class Prompt:
     stop: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class _PlainTokenizer:
+    """Stands for a tokenizer that isn't there yet, of a model without a chat template."""
+
+    chat_template: None = None
+
+    def render_chat(self, messages: Sequence[Mapping[str, str]], *, add_generation_prompt: bool = True) -> str:
+        raise NotImplementedError
+
+
 class PromptAdapter:
     """Turns the fields of an example into a :class:`Prompt`.
 
@@ -59,8 +70,9 @@ class PromptAdapter:
             then starts with nothing given.
         system: a template that replaces the chat's system message, or in plain text the preamble; an empty one
             removes it.
-        shots: worked examples that replace the definition's, with the same keys. By default a model without a
-            chat template sees the definition's shots and a chat model none; ``()`` shows none.
+        shots: worked examples that replace the definition's, with the same keys. By default plain text
+            shows those of the definition's shots whose labels and languages are in use, and a chat none; ``()``
+            shows none.
 
     Raises:
         OptionError: there are no prompts in ``language``, a template names an unknown variable, or a shot lacks
@@ -102,6 +114,23 @@ class PromptAdapter:
         self._stop = texts.chat_stop if self.is_chat else texts.stop
         self._given_shots = shots is not None
         self._shots = self._chosen_shots(shots)
+
+    @classmethod
+    def check(
+        cls,
+        definition: TaskDefinition,
+        *,
+        language: str,
+        prompt: str | None = None,
+        system: str | None = None,
+        shots: Sequence[Mapping[str, str]] | None = None,
+    ) -> None:
+        """Check what can be checked before there is a tokenizer.
+
+        Raises:
+            OptionError, DataError: as the constructor does.
+        """
+        cls(definition, _PlainTokenizer(), language=language, prompt=prompt, system=system, shots=shots)
 
     def render(self, fields: Mapping[str, object]) -> Prompt:
         """Return the prompt for one example.
@@ -190,13 +219,15 @@ class PromptAdapter:
                     return None
             return {**variables, "text": shot[source]}, shot[target]
         # A variable that an input may leave out must not leak from the example into its shots.
-        cleared = dict.fromkeys(family.optional) if family.answer == "label" else {}
+        cleared = dict.fromkeys(name for name in family.optional if name not in family.common)
         question = {**variables, **cleared, **{key: shot[key] for key in shot if key in family.variables}}
         answer = shot[family.answer]
         if family.answer != "label":
             return question, answer
         wordings = variables["labels"]
         if isinstance(wordings, list) and self.wording(answer) not in wordings:
+            if not self._given_shots:
+                return None  # the caller brought other labels than the definition has
             raise OptionError(
                 f"Shot {position} has the label {answer!r}, which is not among the labels: {', '.join(wordings)}."
             )
@@ -206,15 +237,17 @@ class PromptAdapter:
         if given is None:
             return () if self.is_chat else self._definition.shots_in(self._language)
         for position, shot in enumerate(given, 1):
-            fault = shot_problem(shot, self._definition.family, self._definition.labels)
-            if fault:
+            if fault := shot_problem(shot, self._definition.family):  # labels may be the caller's: see _shot
                 raise OptionError(f"Shot {position} {fault}.")
-        return tuple(given)
+            for text in shot.values():
+                check_text(text, f"Shot {position}")
+        return tuple(shot for shot in given if shot.get("language", self._language) == self._language)
 
     def _template(self, source: str, key: str) -> PromptTemplate:
         return PromptTemplate(source, f"prompts.{self._language}.{key} of {self._definition.origin}")
 
     def _option(self, name: str, source: str, *, central: bool = False) -> PromptTemplate:
+        check_text(source, f"The option {name}")
         family = self._definition.family
         fault = template_problem(source, family, family.central if central else ())
         if fault:

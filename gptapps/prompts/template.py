@@ -42,9 +42,10 @@ class PromptTemplate:
         try:
             self._compiled: jinja2.Template = _environment().from_string(source)
         except TemplateSyntaxError as mistake:
-            raise error(
-                f"The template {place} is not valid (line {mistake.lineno}: {mistake.message}); mend it."
-            ) from mistake
+            reason = (mistake.message or "").rstrip(".?")
+            raise error(f"The template {place} is not valid (line {mistake.lineno}: {reason}); mend it.") from mistake
+        except RecursionError as mistake:
+            raise error(f"The template {place} is nested too deeply; write it flatter.") from mistake
 
     def render(self, variables: Mapping[str, object]) -> str:
         """Return the text with ``variables`` in place.
@@ -59,9 +60,12 @@ class PromptTemplate:
             return self._compiled.render(variables)
         # A template can do anything an expression can, "1 / 0" and '"a" + 1' among it.
         except (jinja2.TemplateError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+            reason = str(error).rstrip(".?")
             raise self._error(
-                f"The template {self.place} can't be filled in: {error}. Variables: {', '.join(variables)}."
+                f"The template {self.place} can't be filled in: {reason}. Variables: {', '.join(variables)}."
             ) from error
+        except (RecursionError, MemoryError) as error:
+            raise self._error(f"The template {self.place} asks for more than can be worked out: shorten it.") from error
 
 
 @lru_cache(maxsize=1)

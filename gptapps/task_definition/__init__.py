@@ -4,6 +4,7 @@ from gptapps.task_definition.checks import shot_problem, template_problem
 from gptapps.task_definition.families import FAMILIES, Family
 from gptapps.task_definition.reading import load_task_definition
 from gptapps.task_definition.schema import Defaults, PromptTexts, TaskDefinition
+from gptapps.task_definition.writing import task_definition_toml
 
 __all__ = [
     "FAMILIES",
@@ -13,5 +14,6 @@ __all__ = [
     "TaskDefinition",
     "load_task_definition",
     "shot_problem",
+    "task_definition_toml",
     "template_problem",
 ]

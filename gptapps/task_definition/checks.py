@@ -58,11 +58,14 @@ def template_problem(source: str, family: Family, central: Iterable[str] = ()) -
     environment = jinja2.Environment()
     try:
         tree = environment.parse(source)
+        named = meta.find_undeclared_variables(tree) - environment.globals.keys()
     except jinja2.TemplateSyntaxError as error:
-        return f"is not a valid template (line {error.lineno} of the template: {error.message}); mend it"
+        reason = (error.message or "").rstrip(".?")
+        return f"is not a valid template (line {error.lineno} of the template: {reason}); mend it"
+    except RecursionError:
+        return "is nested too deeply; write it flatter"
     if any(True for _ in meta.find_referenced_templates(tree)):
         return "includes another template, which a definition can't do; write the text out"
-    named = meta.find_undeclared_variables(tree) - environment.globals.keys()
     for name in sorted(named - set(family.variables)):
         return (
             f"names the unknown variable {name!r}.{suggestion(name, family.variables)} "

@@ -1,6 +1,6 @@
 """What the task families have of their own: prompt variables, shots, keys and defaults.
 
-A family is a registered pipeline. The six built-in ones are described here; a definition whose pipeline comes from
+A family is a registered pipeline. The built-in ones are described here; a definition whose pipeline comes from
 a plug-in states its prompt variables itself, under ``fields``.
 """
 
@@ -30,6 +30,7 @@ class Family:
     Attributes:
         required: the prompt variables every input brings.
         optional: the prompt variables an input may leave out; they are then ``None``.
+        common: those of the optional ones that hold for shots as for the input, where a shot doesn't say.
         derived: the prompt variables worked out from the others.
         central: the variables that a ``user`` or ``plain`` template has to name.
         shots: ``"fields"``: a shot holds ``central`` and ``answer``; ``"parallel"``: one sentence in several
@@ -46,6 +47,7 @@ class Family:
 
     required: tuple[str, ...]
     optional: tuple[str, ...] = ()
+    common: tuple[str, ...] = ()
     derived: tuple[str, ...] = ()
     central: tuple[str, ...] = ("text",)
     shots: Literal["fields", "parallel", "none"] = "fields"
@@ -68,11 +70,23 @@ FAMILIES: Final[Mapping[str, Family]] = MappingProxyType(
             answer="label",
             keys=("labels", "label_words", "content_free"),
         ),
+        "multi_label": Family(
+            required=("text", "labels"),
+            optional=("text_pair",),
+            shots="none",
+            keys=("labels", "label_words", "content_free"),
+        ),
         "question_answering": Family(
             required=("question", "context"),
             central=("question", "context"),
             defaults=("overflow", *SAMPLING),
             behaviours=MappingProxyType({"answer": ("extractive",)}),
+        ),
+        "multiple_choice": Family(
+            required=("question",),
+            optional=("context",),
+            central=("question",),
+            defaults=("overflow", "normalize"),
         ),
         "translation": Family(
             required=("text", "source", "target"),
@@ -83,6 +97,7 @@ FAMILIES: Final[Mapping[str, Family]] = MappingProxyType(
         "summarization": Family(
             required=("text",),
             optional=("max_words",),
+            common=("max_words",),
             answer="summary",
             defaults=("overflow", "max_words", *SAMPLING),
         ),

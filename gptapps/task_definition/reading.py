@@ -6,7 +6,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources.abc import Traversable
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from pydantic import ValidationError
@@ -60,7 +60,7 @@ def load_task_definition(path: Path | Traversable) -> TaskDefinition:
         'classification'
     """
     raw = _read_toml(path)
-    stem = path.name.removesuffix(".toml")
+    stem = PurePath(path.name).stem
     problems = list(_loader_problems(raw, stem))
     if not problems:
         try:

@@ -11,7 +11,7 @@ from gptapps.errors import OptionError
 from gptapps.registry import suggestion
 from gptapps.task_definition.families import FAMILIES, Family
 
-NAME_PATTERN = "^[A-Za-z0-9][A-Za-z0-9_-]*$"
+NAME_PATTERN = r"^[^\W_][\w-]*$"
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 LanguageCode = Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]
 Text = Annotated[str, Field(min_length=1)]
@@ -54,6 +54,7 @@ class Defaults(_Table):
 
     Attributes:
         overflow: what happens to an input longer than the model can hold.
+        normalize: what a choice's log-likelihood is divided by.
         max_words: length asked of a summary, in words (in Chinese: characters).
         max_new_tokens: most tokens to generate.
         temperature: 0 is greedy.
@@ -68,6 +69,7 @@ class Defaults(_Table):
     """
 
     overflow: Literal["error", "truncate", "chunk"] | None = None
+    normalize: Literal["none", "characters", "bytes", "tokens"] | None = None
     max_words: Annotated[int, Field(ge=1)] | None = None
     max_new_tokens: Annotated[int, Field(ge=1)] | None = None
     temperature: Annotated[float, Field(ge=0)] | None = None
@@ -104,7 +106,7 @@ class TaskDefinition(_Table):
         defaults: values of options the caller leaves out.
         behaviours: named behaviours of the pipeline.
         prompts: language code -> the prompts of that language.
-        shots: worked examples, shown to models without a chat template. ``language`` ties one to a language.
+        shots: worked examples, shown in plain prompts. ``language`` ties one to a language.
 
     Example:
         >>> from gptapps.task_catalog import resolve_task

@@ -49,7 +49,7 @@ def test_the_bound_is_kept_and_named(backbone: GPTBackbone) -> None:
     for _ in range(11):
         backbone(random_tokens(1, 1), cache=rows)
         assert cache.bytes <= 20 * token
-    with pytest.raises(ResourceError, match=r"1 texts of 21 tokens need .* MiB .* lower batch_size"):
+    with pytest.raises(ResourceError, match=r"1 texts of 21 tokens need .* bytes .* lower batch_size"):
         backbone(random_tokens(1, 1), cache=rows)
     assert cache.length(0) == 20
 
@@ -104,6 +104,35 @@ def test_a_segment_keeps_what_it_continues(backbone: GPTBackbone) -> None:
     assert root.bytes > 0
     child.release()
     assert (root.bytes, child.bytes) == (0, 0)
+
+
+def test_a_row_inherits_a_copy_of_what_it_would_stand_behind(backbone: GPTBackbone) -> None:
+    cache = KVCache(backbone.config)
+    read(backbone, cache, 3)
+    first = cache.freeze(0)
+    read(backbone, cache, 4, first)
+    second = cache.freeze(1)
+    rows = cache.add_rows([None, second])
+    cache.inherit(2, second)
+    assert cache.lengths()[2:] == [7, 7]
+    assert cache.prefixes[2] is None
+    token = random_tokens(1, 1).expand(2, 1)
+    copied, shared = backbone(token, cache=rows)
+    torch.testing.assert_close(copied, shared, atol=1e-5, rtol=1e-5)
+
+
+def test_a_bound_that_shrinks_takes_back_what_rows_that_left_had(backbone: GPTBackbone) -> None:
+    token = bytes_per_token(backbone.config, torch.float32)
+    cache = KVCache(backbone.config)
+    read(backbone, cache, 5)
+    kept = cache.keys.clone()
+    backbone(random_tokens(3, 20), cache=cache.add_rows(3))
+    for _ in range(3):
+        cache.remove_row(1)
+    assert cache.bytes == 4 * 20 * token
+    cache.restrict(10 * token)
+    assert cache.bytes == 5 * token
+    torch.testing.assert_close(cache.keys, kept)
 
 
 def test_reordering_counts_each_row_once(backbone: GPTBackbone) -> None:

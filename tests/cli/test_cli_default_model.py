@@ -60,7 +60,7 @@ def test_score(gptapps: Command) -> None:
         (["translate", "--source", "en", "--target", "fr", "--text", "Good morning."], "", "translation"),
         (["translation_en_to_fr", "--text", "Good morning."], "", "translation"),
         (["summarize", "--text", "从下周一起，三条公交线路将延长运营时间。"], "--text 1: ", "chinese"),
-        (["sentiment", "--language", "zh", "--text", "Good morning."], "--text 1: ", "chinese"),
+        (["sentiment", "--language", "zh", "--text", "Good morning."], "", "chinese"),
     ],
 )
 def test_what_the_model_is_not_able_to_do_names_the_command_that_helps(

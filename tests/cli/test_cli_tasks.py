@@ -13,7 +13,17 @@ from gptapps import pipeline
 from gptapps.cli.inputs import RowReader
 from gptapps.cli.rendering import as_text
 from gptapps.datasets import Format
-from gptapps.outputs import Answer, Classification, Generation, Likelihood, Output, Summary, Translation, Usage
+from gptapps.outputs import (
+    Answer,
+    Choice,
+    Classification,
+    Generation,
+    Likelihood,
+    Output,
+    Summary,
+    Translation,
+    Usage,
+)
 from gptapps.task_catalog import tasks
 
 Command = Callable[..., Any]
@@ -103,6 +113,11 @@ USAGE = Usage(input_tokens=1, output_tokens=1)
         (Summary(text="a\nb\r\nc", finish_reason="end", usage=USAGE), "a\nb\r\nc", "a b c"),
         (Classification(label="x", score=0.25, scores={"x": 0.25}, usage=USAGE), "x\t0.2500", "x\t0.2500"),
         (
+            Choice(index=1, text="a\nb", score=0.5, scores={}, log_likelihoods={}, usage=USAGE),
+            "a b\t0.5000",
+            "a b\t0.5000",
+        ),
+        (
             Generation(text="a", texts=("a", "b\nc"), finish_reason="end", log_likelihood=-1, usage=USAGE),
             "a\nb\nc",
             "a\tb c",
@@ -114,6 +129,7 @@ USAGE = Usage(input_tokens=1, output_tokens=1)
                 bits_per_byte=1,
                 tokens=1,
                 bytes=1,
+                greedy=False,
                 best=1,
                 continuations=(-4, -3),
                 usage=USAGE,
@@ -146,6 +162,7 @@ QUESTION = {"question": "When?", "context": "The pool opens at nine."}
         ("classify", ["--labels", "a,b, c"], {"text": "A text.", "text_pair": "Another."}, Classification),
         ("sentiment", [], {"text": "A text."}, Classification),
         ("answer", ["--max-new-tokens", "5"], QUESTION, Answer),
+        ("choose", [], {"question": "Which?", "choices": ["red", "blue"], "answer": "red"}, Choice),
         ("translate", ["--max-new-tokens", "5"], {"text": "A text.", "source": "en", "target": "fr"}, Translation),
         ("translation_de_to_en", ["--max-new-tokens", "5"], {"text": "Ein Text."}, Translation),
         ("generate", ["--max-new-tokens", "5"], {"text": "A text."}, Generation),
@@ -191,6 +208,20 @@ def test_labels_stand_between_commas_or_in_options_of_their_own(gptapps: Command
     assert alone == between_commas
 
 
+def test_choices_stand_in_options_or_rows(gptapps: Command, write: Write, tiny: str) -> None:
+    command = ("choose", "--model", tiny, "--json")
+    row = {"question": "Which?", "choices": {"text": ["the red one", "blue"], "label": ["A", "B"]}, "context": "Many."}
+    expected = gptapps(*command, write("rows.jsonl", json.dumps(row) + "\n"))
+    assert (expected.code, expected.err) == (0, "")
+    asked = ("--question", "Which?", write("context.txt", "Many."))
+    assert gptapps(*command, "--choices", "the red one, blue", *asked) == expected
+    assert gptapps(*command, "--choices", "the red one", "--choices", "blue", *asked) == expected
+    assert gptapps(*command, "--choices", "the red one,blue", "--context", "Many.", "--text", "Which?") == expected
+    missing = gptapps(*command, "--text", "Which?")
+    assert (missing.code, missing.out) == (2, "")
+    assert "--text 1: A question needs two choices or more" in missing.err
+
+
 def test_prompt_and_system_reach_the_model(gptapps: Command, tiny: str) -> None:
     command = ("sentiment", "--model", tiny, "--text", "A text.", "--json")
     tokens = {
@@ -222,3 +253,39 @@ def test_overflow_is_told(gptapps: Command, write: Write, tiny: str) -> None:
     assert cut["dropped_tokens"] > 0
     pieces = gptapps("sentiment", "--model", tiny, "--json", "--overflow", "chunk", path)
     assert json.loads(pieces.out)["usage"]["chunks"] > 1
+
+
+def test_the_options_alone_make_an_input(gptapps: Command, tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    given = ("--question", "Who did?", "--context", "Ada did.", "--max-new-tokens", "4", "--model", tiny)
+    result = gptapps("answer", *given)
+    assert result.code == 0, result.err
+    assert result.out.strip() in "Ada did."
+
+
+@pytest.mark.parametrize("labels", ["bad,good", "bad\uff0cgood", " bad , good "])
+def test_labels_stand_between_commas(gptapps: Command, tiny: str, labels: str) -> None:
+    result = gptapps("classify", "--labels", labels, "--json", "--text", "fine", "--model", tiny)
+    assert set(json.loads(result.out)["scores"]) == {"bad", "good"}
+
+
+def test_worked_examples_come_from_a_file(gptapps: Command, tiny: str, tmp_path: Path) -> None:
+    shots = tmp_path / "shots.csv"
+    shots.write_text("text,label\nA fine day,good\nA grey day,bad\n", "utf-8")
+    given = ("classify", "--labels", "good,bad", "--json", "--text", "fine", "--model", tiny)
+    without, shown = (json.loads(gptapps(*given, *more).out) for more in ((), ("--shots", str(shots))))
+    assert shown["usage"]["input_tokens"] > without["usage"]["input_tokens"]
+
+
+def test_a_definition_may_have_a_chinese_name(gptapps: Command, tiny: str, tmp_path: Path) -> None:
+    definition = tmp_path / "摘要.TOML"
+    definition.write_text(
+        'schema_version = 1\npipeline = "summarization"\nsummary = "Shortens"\n[prompts.zh]\nuser = "{{ text }}"\n',
+        "utf-8",
+    )
+    assert gptapps(str(definition), "--text", "今天真好", "--model", tiny, "--max-new-tokens", "3").code == 0
+
+
+def test_a_closed_standard_error_is_no_mistake(gptapps: Command, tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr", None)
+    assert gptapps("generate", "--text", "fine", "--model", tiny, "--max-new-tokens", "3").code == 0

@@ -191,7 +191,7 @@ def check_languages(pipeline: AnyPipeline, rows: Sequence[Row]) -> None:
     read = {}
     for language in pipeline.definition.languages:
         with recorded(pipeline) as texts:
-            pipeline(row, language=language)
+            variant(pipeline)(row, language=language)  # one that has read nothing yet, and so reads all of it
         read[language] = "".join(texts)
         assert text in read[language]
     worded = {json.dumps(texts.model_dump(include={"user", "plain"})) for texts in pipeline.definition.prompts.values()}
@@ -220,7 +220,28 @@ def check_prompts(pipeline: AnyPipeline, rows: Sequence[Row]) -> None:
     with recorded(pipeline) as texts:
         type(pipeline)(changed, pipeline.model, pipeline.setup)(row)
     assert all(word in "".join(texts) for word in ("ZEBRA", "OKAPI"))
-    for wrong, hint in (("{{ txet }}", "txet"), ("no variable", central[0]), ("{{ unclosed", "template")):
+    shot = next(iter(pipeline.definition.shots_in("en")), None)
+    if "shots" in pipeline.options_type.__annotations__ and shot is not None:
+        marked = {**shot, _shown_key(pipeline, row): "WALRUS"}
+        for asked, options in (
+            (pipeline, {"shots": [marked]}),
+            (variant(pipeline, options={**(pipeline.setup.options or {}), "shots": [marked]}), {}),
+        ):
+            with recorded(pipeline) as texts:
+                asked(row, language="en", **options)
+            assert "WALRUS" in "".join(texts)
+        with recorded(pipeline) as texts:
+            pipeline(row)
+        assert "WALRUS" not in "".join(texts)
+    looping = "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}" + template
+    for wrong, hint in (
+        ("{{ txet }}", "txet"),
+        ("no variable", central[0]),
+        ("{{ unclosed", "template"),
+        (template.replace(" }}", " | nothing }}", 1), "nothing"),
+        (template.replace("{{ ", "{{ " + "(" * 3000, 1), "deeply"),
+        (looping, "shorten"),
+    ):
         refuses(lambda wrong=wrong: pipeline(row, prompt=wrong), OptionError, hint)
 
 
@@ -237,6 +258,12 @@ CHECKS: tuple[Callable[[AnyPipeline, Sequence[Row]], None], ...] = (
     check_languages,
     check_prompts,
 )
+
+
+def _shown_key(pipeline: AnyPipeline, row: Row) -> str:
+    """Return the key of a worked example whose text stands in the prompt as it is."""
+    family = pipeline.definition.family
+    return str(row["source"] if family.shots == "parallel" else family.central[-1])
 
 
 def variant(pipeline: AnyPipeline, **changes: Any) -> AnyPipeline:
@@ -277,10 +304,10 @@ def recorded(pipeline: Pipeline[Any, Any]) -> Iterator[list[str]]:
     """Collect the texts that the pipeline's model reads while the block runs."""
     texts: list[str] = []
 
-    def record(backbone: object, positional: tuple[Any, ...]) -> None:
+    def record(embedding: object, positional: tuple[Any, ...]) -> None:
         texts.extend(pipeline.model.tokenizer.decode(ids, skip_special_tokens=False) for ids in positional[0].tolist())
 
-    hook = pipeline.model.backbone.register_forward_pre_hook(record)
+    hook = pipeline.model.backbone.token_embedding.register_forward_pre_hook(record)
     try:
         yield texts
     finally:

@@ -10,19 +10,34 @@ from task_checks import CHECKS, Row, sample_rows
 
 from gptapps import pipeline
 from gptapps.decoding.language_model import LanguageModel
-from gptapps.outputs import Answer, Classification, Generation, Likelihood, Output, Summary, Translation
+from gptapps.outputs import (
+    Answer,
+    Choice,
+    Classification,
+    Generation,
+    Labelling,
+    Likelihood,
+    Output,
+    Summary,
+    Translation,
+)
 from gptapps.task_catalog import tasks
 from gptapps.task_definition import TaskDefinition
 
 OUTPUTS: dict[str, type[Output]] = {
     "classification": Classification,
+    "multi_label": Labelling,
     "question_answering": Answer,
+    "multiple_choice": Choice,
     "translation": Translation,
     "summarization": Summary,
     "generation": Generation,
     "scoring": Likelihood,
 }
-OPTIONS: dict[str, dict[str, Any]] = {"classify": {"labels": ["negative", "positive", "very positive"]}}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "classify": {"labels": ["negative", "positive", "very positive"]},
+    "tag": {"labels": ["delay", "comfort", "information"]},
+}
 SHORT = {"max_new_tokens": 6}  # the models know nothing, so a few tokens tell as much as many
 
 built_in = pytest.mark.parametrize("definition", tasks(), ids=lambda definition: definition.id)
@@ -30,7 +45,7 @@ built_in = pytest.mark.parametrize("definition", tasks(), ids=lambda definition:
 
 def make(definition: TaskDefinition, model: LanguageModel) -> Any:
     """Return the task on a tiny model."""
-    scored = definition.pipeline in ("classification", "scoring")
+    scored = definition.pipeline in ("classification", "multi_label", "multiple_choice", "scoring")
     return pipeline(definition.id, model=model, **OPTIONS.get(definition.id, {}), **({} if scored else SHORT))
 
 
@@ -52,11 +67,13 @@ def test_a_task_gives_the_output_of_its_family(definition: TaskDefinition, chat_
 
 
 @built_in
-def test_a_model_without_a_chat_sees_the_worked_examples_unless_told_otherwise(
+def test_a_model_that_is_asked_in_plain_text_sees_the_worked_examples_unless_told_otherwise(
     definition: TaskDefinition, chat_model: LanguageModel, plain_model: LanguageModel
 ) -> None:
     row = sample_rows(definition)[0]
-    for model, shown in ((chat_model, False), (plain_model, bool(definition.shots_in("en")))):
+    for model in (chat_model, plain_model):
+        in_a_chat = model is chat_model and definition.prompts["en"].user is not None
+        shown = bool(definition.shots_in("en")) and not in_a_chat
         task = make(definition, model)
         if "shots" in task.options_type.__annotations__:
             assert (task(row).usage.input_tokens > task(row, shots=()).usage.input_tokens) is shown

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from contextlib import nullcontext
 
 import pytest
 import torch
+from tiny_language_model import one_thread
 
 from gptapps.backbone.config import Activation, AttentionConfig, FeedForwardConfig, GPTConfig, Norm, NormConfig, Wiring
 from gptapps.backbone.gpt import GPTBackbone
@@ -35,6 +38,13 @@ def tiny_model(default_model: LanguageModel) -> LanguageModel:
     for parameter in backbone.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     return LanguageModel("tiny", backbone.eval(), LanguageModelHead(backbone).eval(), default_model.tokenizer)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Matrices of the tiny model are too small for a second thread."""
+    with one_thread() if "tiny_model" in request.fixturenames else nullcontext():
+        yield
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -9,21 +10,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gptapps.errors import OptionError
-from gptapps.evaluation.baselines import Judged, baseline_outputs, leading_sentences
+from gptapps.evaluation.baselines import Judged, baseline_outputs, leading_sentences, scored_by
 from gptapps.evaluation.evaluators import (
     AnswerEvaluator,
+    ChoiceEvaluator,
     ClassificationEvaluator,
     ScoringEvaluator,
     SummarizationEvaluator,
     TranslationEvaluator,
 )
 from gptapps.examples import (
+    ChoiceExample,
     ClassificationExample,
     QuestionExample,
     ScoringExample,
     SummarizationExample,
     TranslationExample,
 )
+from gptapps.metrics.choices import AccuracyNorm
 from gptapps.registry import METRICS
 
 TEXTS = st.text(min_size=1).filter(lambda text: text.strip() != "")
@@ -77,6 +81,26 @@ def test_the_first_of_equal_labels_wins() -> None:
     examples = [ClassificationExample(text="x"), ClassificationExample(text="y")]
     outputs = baseline_outputs("majority_label", ClassificationEvaluator(), judged(examples, ["b", "a"], ("a", "b")))
     assert outputs[0].label == "a"
+
+
+def test_the_first_choice_and_the_longest() -> None:
+    evaluator = ChoiceEvaluator()
+    examples = [
+        ChoiceExample(question="Which?", choices=("a", "abc", "xyz"), answer="a"),
+        ChoiceExample(question="Which?", choices=("four", "two"), answer="two"),
+    ]
+    golds = [evaluator.gold(example) for example in examples]
+    first, longest = (
+        baseline_outputs(name, evaluator, judged(examples, golds)) for name in ("first_choice", "longest_choice")
+    )
+    assert [(output.index, output.text) for output in first] == [(0, "a"), (0, "four")]
+    assert [(output.index, output.text) for output in longest] == [(1, "abc"), (0, "four")]
+    log_loss = METRICS.get("log_loss")
+    shares = [evaluator.prediction(log_loss, output) for output in first]
+    assert log_loss(shares, golds).value == pytest.approx((math.log(3) + math.log(2)) / 2)
+    assert [evaluator.prediction(AccuracyNorm(), output) for output in longest] == ["abc", "four"]
+    assert not scored_by("longest_choice", "log_loss")
+    assert scored_by("longest_choice", "accuracy_norm")
 
 
 def test_lead_takes_one_sentence_or_three() -> None:

@@ -25,6 +25,7 @@ from gptapps.task_catalog import resolve_task
 SAMPLES = {
     "sentiment": {"language": "en"},
     "answer": {"language": "en"},
+    "choose": {"language": "en"},
     "summarize": {"language": "zh"},
     "translate": {"source": "en", "target": "zh"},
     "score": {"language": "zh"},
@@ -45,7 +46,7 @@ def test_every_family_is_evaluated(
     task: str, where: Mapping[str, str], style: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     model = request.getfixturevalue(f"tiny_{style}")
-    limits = {} if task in ("sentiment", "score") else {"max_new_tokens": 8}
+    limits = {} if task in ("sentiment", "choose", "score") else {"max_new_tokens": 8}
     report = evaluate(task, sample_of(task), model=model, where=where, **limits)
     lines = lines_of(report.folder)
     assert [score.name for score in report.scores] == list(resolve_task(task).metrics)
@@ -193,6 +194,19 @@ def test_shots_from_other_data_are_drawn_by_the_seed(task: str, rows: Path, mode
     assert prompts[0] == prompts[1] != prompts[2]
     assert prompts[0].count("Text: ") == 4
     assert lines_of(runs[0].folder)[0]["index"] == 0
+
+
+def test_worked_examples_of_ones_own_leave_every_row_to_evaluate(task: str, rows: Path, model: LanguageModel) -> None:
+    own = [{"text": "A heron", "answer": "odd"}]
+    report = evaluate(task, rows, model=model, shots=own)
+    lines = lines_of(report.folder)
+    assert all(line["prompt"].startswith("Text: A heron odd\n\n") for line in lines)
+    assert len(lines) == 30
+    assert report.counts["shots"] == 1
+    with pytest.raises(OptionError, match=r"Shot 1 has no 'answer'"):
+        evaluate(task, rows, model=model, shots=[{"text": "A heron"}])
+    with pytest.raises(OptionError, match=r"shots_data is given beside worked examples"):
+        evaluate(task, rows, model=model, shots=own, shots_data=rows)
 
 
 def test_no_shots_shows_none_and_by_default_the_task_chooses(tiny_base: LanguageModel) -> None:

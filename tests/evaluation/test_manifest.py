@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from scripted import scripted_model
 
 from gptapps.decoding.language_model import LanguageModel
-from gptapps.evaluation.manifest import Manifest, digest, model_identity
+from gptapps.decoding.model_identity import model_identity
+from gptapps.evaluation.manifest import Manifest, digest
 from gptapps.model_store import DEFAULT_MODEL, PACKAGED_MODELS
 
 CONTENT: dict[str, Any] = {

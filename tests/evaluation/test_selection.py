@@ -14,6 +14,7 @@ from gptapps.datasets import Row
 from gptapps.errors import DataError, OptionError
 from gptapps.evaluation.evaluators import (
     AnswerEvaluator,
+    ChoiceEvaluator,
     ClassificationEvaluator,
     Evaluator,
     ScoringEvaluator,
@@ -69,6 +70,51 @@ def test_answers_come_in_several_layouts(answers: object) -> None:
     assert example(AnswerEvaluator(), fields).answers == ("one", "two")
 
 
+@pytest.mark.parametrize(
+    ("row", "columns"),
+    [
+        ({"question": "Which?", "choices": ["red", "blue"], "answer": 1}, {}),
+        (
+            {"question": "Which?", "choices": {"text": ["red", "blue"], "label": ["1", "2"]}, "answerKey": "2"},
+            {"answer": "answerKey"},
+        ),
+        (
+            {"question_stem": "Which?", "choices": {"text": ["red", "blue"], "label": ["A", "B"]}, "answerKey": " B"},
+            {"question": "question_stem", "answer": "answerKey"},
+        ),
+        (
+            {
+                "question": {
+                    "stem": "Which?",
+                    "choices": [{"text": "red", "label": "A"}, {"text": "blue", "label": "B"}],
+                },
+                "answerKey": "B",
+            },
+            {"question": "question.stem", "choices": "question.choices", "answer": "answerKey"},
+        ),
+        ({"question": "Which?", "choices": ["red", "blue", "red"], "answer": "B"}, {}),
+    ],
+    ids=["copy", "arc", "openbookqa", "original", "repeated"],
+)
+def test_choices_come_in_the_layouts_of_their_sets(row: Mapping[str, object], columns: Mapping[str, str]) -> None:
+    read = example(ChoiceEvaluator(), row, columns=columns)
+    assert (read.question, read.choices, read.answer) == ("Which?", ("red", "blue"), "blue")
+    assert ChoiceEvaluator().gold(read) == "blue"
+
+
+def test_a_row_whose_answer_is_none_of_its_choices_is_named() -> None:
+    with pytest.raises(DataError, match=r"data:8: The answer 'E' is none of the choices"):
+        example(ChoiceEvaluator(), {"question": "Which?", "choices": ["red", "blue"], "answer": "E"})
+    with pytest.raises(DataError, match=r"data:8: The question has fewer than two choices"):
+        example(ChoiceEvaluator(), {"question": "Which?", "choices": ["red", "red"], "answer": "red"})
+
+
+def test_rows_without_choices_get_those_of_the_options() -> None:
+    rows = [(0, Row({"question": "Is it?", "answer": "no"}, "data:1"))]
+    (item,) = checker(ChoiceEvaluator(), Reading(), ("yes", "no")).items(rows)
+    assert getattr(item.example, "choices", None) == ("yes", "no")
+
+
 def test_one_text_is_one_reference() -> None:
     assert example(SummarizationEvaluator(), {"text": "Long.", "summaries": "Short."}).summaries == ("Short.",)
 
@@ -115,7 +161,7 @@ def test_rows_are_kept_by_value_and_keep_their_numbers(tmp_path: Path) -> None:
     file.write_text("text,label,split\none,b,dev\ntwo,a,test\nthree,c,dev\n", "utf-8")
     source = read_source(file, Reading(where={"split": "dev"}))
     assert [number for number, _ in source.rows] == [0, 2]
-    assert labels_in(source, Reading()) == ("b", "c")
+    assert labels_in(source, Reading(), ClassificationEvaluator()) == ("b", "c")
     assert source.name == "a.csv"
     assert source.sha256 == read_source(file, Reading()).sha256
 
@@ -137,6 +183,9 @@ def test_a_shot_without_an_answer_is_refused_with_its_place() -> None:
 def test_shots_of_every_family() -> None:
     pair = example(ClassificationEvaluator(), {"text": "x", "text_pair": "y", "label": "a"})
     assert ClassificationEvaluator().shot(pair, {}) == {"text": "x", "text_pair": "y", "label": "a"}
+    fields = {"question": "Which?", "choices": ["red", "blue"], "answer": 0, "context": "Red."}
+    choice = example(ChoiceEvaluator(), fields)
+    assert ChoiceEvaluator().shot(choice, {}) == {"question": "Which?", "context": "Red.", "answer": "red"}
     sentence = example(TranslationEvaluator(), {"text": "Yes.", "translations": ["Oui."], "target": "fr"})
     assert TranslationEvaluator().shot(sentence, {"source": "en"}) == {"en": "Yes.", "fr": "Oui."}
     summary = example(SummarizationEvaluator(), {"text": "Long.", "summaries": ["Short."]})

@@ -13,7 +13,8 @@ from gptapps.decoding.language_model import LanguageModel
 from gptapps.errors import CapabilityError, DataError, OptionError, UnknownNameError
 from gptapps.evaluation.baselines import require_baselines
 from gptapps.evaluation.bench import BenchSettings, Outcome, plan_of, run_suite, suite_table
-from gptapps.evaluation.evaluators import evaluator_for, metrics_for
+from gptapps.evaluation.evaluators import evaluator_for
+from gptapps.evaluation.measures import metrics_for
 from gptapps.evaluation.plan import choose_from_data
 from gptapps.evaluation.selection import checked_reading
 from gptapps.evaluation.suite import Entry, Suite, load_suite, suite_names
@@ -26,11 +27,21 @@ ENTRIES = [
     for suite in map(load_suite, suite_names())
     for entry in suite.entries
 ]
-WITH_COPIES = [case for case in ENTRIES if case.values[1].local is not None]
+WITHOUT_COPY = ("arc_challenge",)
+WITH_COPIES = [case for case in ENTRIES if case.values[1].local is not None and case.values[1].name not in WITHOUT_COPY]
 
 SETS = {
     "classification": {"sst2", "ag_news", "mrpc", "rte", "cola", "chnsenticorp", "tnews"},
-    "question_answering": {"squad_v1", "squad_v2", "boolq", "cmrc2018"},
+    "question_answering": {
+        "squad_v1",
+        "squad_v2",
+        "boolq",
+        "arc_easy",
+        "arc_challenge",
+        "openbookqa",
+        "commonsense_qa",
+        "cmrc2018",
+    },
     "translation": {"wmt14_en-fr", "wmt14_en-de", "wmt19_en-zh", "wmt19_zh-en", "multi30k_en-de", "multi30k_en-fr"},
     "summarization": {"xsum", "cnn_dailymail", "scitldr", "dialogsum", "lcsts"},
     "language_modelling": {"lambada", "wikitext2"},
@@ -118,7 +129,7 @@ def test_smoke_needs_no_data_from_elsewhere_and_leaves_no_family_out() -> None:
     suite = load_suite("smoke")
     assert all(entry.sample is not None for entry in suite.entries)
     families = {resolve_task(entry.task).pipeline for entry in suite.entries}
-    assert families == {*SETS, "scoring"} - {"language_modelling"}
+    assert families == {*SETS, "scoring", "multiple_choice"} - {"language_modelling"}
 
 
 def test_a_suite_of_ones_own_is_run(mine: Path, model: LanguageModel, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gptapps.errors import DataError
-from gptapps.metrics.likelihood import bits_per_byte, perplexity
+from gptapps.metrics.likelihood import bits_per_byte, greedy_accuracy, perplexity
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,7 @@ class Scored:
     log_likelihood: float
     tokens: int
     bytes: int
+    greedy: bool = False
 
 
 records = st.lists(
@@ -81,3 +82,12 @@ def test_what_is_no_likelihood_is_told_with_its_place(texts: list[Scored], messa
 def test_a_perplexity_too_large_for_a_float_is_infinite() -> None:
     texts = [Scored(-5000.0, 1, 1), Scored(-1.0, 1, 1)]
     assert perplexity(texts, texts).value == math.inf
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=30))
+def test_greedy_accuracy_is_the_share_of_texts_predicted_word_for_word(predicted: list[bool]) -> None:
+    texts = [Scored(-1.0, 1, 1, greedy) for greedy in predicted]
+    score = greedy_accuracy(texts, [None] * len(texts), resamples=50)
+    assert score.value == pytest.approx(sum(predicted) / len(predicted))
+    assert score.higher_is_better
+    assert score.low is None or score.low <= score.value <= (score.high or 0)

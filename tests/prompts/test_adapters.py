@@ -233,7 +233,6 @@ def test_fields_that_do_not_fit_are_named(letters: TaskDefinition, fields: Mappi
         ({"prompt": "Hello"}, "option 'prompt' never names 'text'"),
         ({"system": "{{ mood }}"}, "option 'system' names the unknown variable 'mood'"),
         ({"shots": [{"text": "a"}]}, "Shot 1 has no 'label'"),
-        ({"shots": [{"text": "a", "label": "ad"}]}, "Shot 1 has the label 'ad'"),
     ],
 )
 def test_options_that_make_no_sense_are_refused_before_anything_runs(
@@ -241,6 +240,13 @@ def test_options_that_make_no_sense_are_refused_before_anything_runs(
 ) -> None:
     with pytest.raises(OptionError, match=expected):
         PromptAdapter(letters, CHAT, **options)  # type: ignore[arg-type]
+
+
+def test_shots_may_have_labels_of_the_callers(letters: TaskDefinition) -> None:
+    adapter = PromptAdapter(letters, CHAT, shots=[{"text": "a", "label": "ad"}])
+    assert "ad" in adapter.render({"text": "b", "labels": ["ad", "news"]}).text
+    with pytest.raises(OptionError, match="Shot 1 has the label 'ad', which is not among the labels"):
+        adapter.render({"text": "b", "labels": ["bill", "love"]})
 
 
 def test_a_shots_label_has_to_be_among_the_callers(letters: TaskDefinition) -> None:

@@ -1,0 +1,55 @@
+"""Where an answer begins and ends in a text.
+
+Symbols: B batch, T tokens, P places, C channels, F features.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gptapps.heads.features import Features
+from gptapps.heads.linear_head import LinearHead
+
+
+class SpanHead(LinearHead):
+    """Scores every place of a text as an answer's first token and as its last.
+
+    The question stands before the text, so that a causal model knows it at every place. A place's features are its
+    hidden states, and their products with the mean states of what stands before the text, which tell how well the two
+    go together.
+    """
+
+    @classmethod
+    def feature_count(cls, features: Features, channels: int) -> int:
+        """Return F for a backbone of so many channels."""
+        return place_feature_count(features, channels)
+
+    def spans(self, features: Tensor, longest: int) -> tuple[Tensor, Tensor]:
+        """Return the scores (P,) of the best span that begins at each place, in float64, and where it ends (P,).
+
+        Args:
+            features: (P, F) of the places of one text.
+            longest: the most places of a span.
+        """
+        begins, ends = self.scores(features).unbind(1)
+        count = len(begins)
+        distance = torch.arange(count) - torch.arange(count).unsqueeze(1)  # (P, P): from begin to end
+        allowed = (distance >= 0) & (distance < longest)
+        best, places = ends.expand(count, count).masked_fill(~allowed, -torch.inf).max(1)
+        return begins + best, places
+
+
+def place_feature_count(features: Features, channels: int) -> int:
+    """Return F of :func:`place_features` for a backbone of so many channels."""
+    return 2 * len(features.layers) * channels
+
+
+def place_features(places: Tensor, before: Tensor) -> Tensor:
+    """Return the features (P, F) of places.
+
+    Args:
+        places: (P, L, C) hidden states of L layers.
+        before: (L, C) mean states of what stands before the text.
+    """
+    return torch.cat([places.flatten(1), (places * before).flatten(1)], 1)

@@ -1,0 +1,1 @@
+"""Fine-tuning on data of one's own: the data, its examination, the methods and the loop."""

@@ -1,0 +1,111 @@
+"""Options of the methods that learn by gradients, and what they are where they are left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from gptapps.training.carrier import Precision
+from gptapps.training.class_weights import ClassWeights
+from gptapps.training.optimizer import Decline
+from gptapps.training.recipe import Recipe
+
+MAX_LENGTH = 2048
+"""Tokens of a prompt and its target together, where the option doesn't say."""
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class GradientOptions(TypedDict, total=False):
+    """Options of every method that learns by gradients."""
+
+    epochs: Annotated[int, Field(ge=1, description="how often all examples are learned from; 3")]
+    examples_per_update: Annotated[int, Field(ge=1, description="examples behind each change of the weights; 16")]
+    tokens_at_once: Annotated[
+        int,
+        Field(ge=1, description="tokens that are read together, which bounds the memory; 1024 on the CPU, else 8192"),
+    ]
+    max_length: Annotated[int, Field(ge=2, description="the most tokens of a prompt and its target together; 2048")]
+    learning_rate: Annotated[float, Field(gt=0, description="the highest; by default what suits the method")]
+    decline: Annotated[Decline, Field(description="how the learning rate falls: cosine, linear or constant; cosine")]
+    warmup: Annotated[Share, Field(description="share of the updates in which the learning rate rises; 0.1")]
+    weight_decay: Annotated[float, Field(ge=0, description="pulls the matrices that are learned towards zero; 0.01")]
+    label_smoothing: Annotated[Share, Field(description="share of the probability that any token may have; 0")]
+    clip: Annotated[float, Field(gt=0, description="the most that a gradient's norm may be; 1")]
+    evaluations: Annotated[int, Field(ge=1, description="tries on the validation examples in each epoch; 1")]
+    validation_limit: Annotated[int, Field(ge=1, description="validation examples of each try; 200")]
+    patience: Annotated[int, Field(ge=1, description="tries without a better one after which training ends; 3")]
+    precision: Annotated[Precision, Field(description="no, bf16 or fp16; bf16 on a GPU, no on the CPU")]
+    class_weights: Annotated[ClassWeights, Field(description="balanced lets every label count the same")]
+    checkpoint_every: Annotated[int, Field(ge=1, description="updates between checkpoints; by default by the clock")]
+
+
+class LoraOptions(GradientOptions, total=False):
+    """Options of ``method="lora"``."""
+
+    rank: Annotated[int, Field(ge=1, description="of the updates; 16")]
+    alpha: Annotated[float, Field(gt=0, description="the updates are multiplied by alpha / rank; twice the rank")]
+    dropout: Annotated[Share, Field(description="share of the inputs that the updates don't see while training; 0.05")]
+    targets: Annotated[
+        Sequence[str],
+        Field(min_length=1, description="what is adapted: all, attention, feed_forward, or names such as q_proj; all"),
+    ]
+    merge: Annotated[bool, Field(description="write the whole model with the updates merged into it, not an adapter")]
+
+
+class PromptOptions(GradientOptions, total=False):
+    """Options of ``method="prompt"``."""
+
+    virtual_tokens: Annotated[int, Field(ge=1, description="tokens of the learned prompt; 20")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GradientSettings:
+    """Checked options with what was left out filled in; see :class:`GradientOptions` for each."""
+
+    recipe: Recipe
+    epochs: int
+    examples_per_update: int
+    tokens_at_once: int
+    max_length: int
+    label_smoothing: float
+    validation_limit: int
+    precision: Precision
+    class_weights: ClassWeights
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any], *, learning_rate: float, seed: int, on_gpu: bool) -> GradientSettings:
+        """Return the settings that options make.
+
+        Args:
+            options: checked.
+            learning_rate: where they name none.
+            seed: of everything drawn.
+            on_gpu: where the model lies.
+        """
+        recipe = Recipe(
+            learning_rate=options.get("learning_rate", learning_rate),
+            decline=options.get("decline", "cosine"),
+            warmup=options.get("warmup", 0.1),
+            weight_decay=options.get("weight_decay", 0.01),
+            clip=options.get("clip", 1.0),
+            evaluations=options.get("evaluations", 1),
+            patience=options.get("patience", 3),
+            checkpoint_every=options.get("checkpoint_every"),
+            seed=seed,
+        )
+        return cls(
+            recipe=recipe,
+            epochs=options.get("epochs", 3),
+            examples_per_update=options.get("examples_per_update", 16),
+            tokens_at_once=options.get("tokens_at_once", 8192 if on_gpu else 1024),
+            max_length=options.get("max_length", MAX_LENGTH),
+            label_smoothing=options.get("label_smoothing", 0.0),
+            validation_limit=options.get("validation_limit", 200),
+            precision=options.get("precision", "bf16" if on_gpu else "no"),
+            class_weights=options.get("class_weights", "none"),
+        )

@@ -1,0 +1,181 @@
+"""The methods that learn by gradients, on a task that a tiny model can learn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from data_files import write_rows
+from safetensors.torch import load_file
+from toy_training import colours, job
+
+from gptapps import pipeline
+from gptapps.decoding.language_model import LanguageModel
+from gptapps.decoding.trained_adapters import with_low_rank, with_virtual_tokens
+from gptapps.errors import OptionError
+from gptapps.pipelines.base import Setup
+from gptapps.pipelines.classification import ClassificationPipeline
+from gptapps.trained_model import TrainedModel
+from gptapps.training.finetune import finetune
+from gptapps.training.gradient_methods import FittedByGradients, FullMethod, LoraMethod, PromptMethod
+from gptapps.training.lora import LowRankLinear
+
+pytestmark = pytest.mark.usefixtures("light")
+
+FAST: dict[str, Any] = {"epochs": 6, "examples_per_update": 6, "validation_limit": 12, "patience": 6, "dropout": 0.0}
+METHODS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "lora": (LoraMethod(), FAST | {"learning_rate": 2e-2}),
+    "full": (FullMethod(), FAST | {"learning_rate": 1e-2}),
+    "prompt": (PromptMethod(), FAST | {"learning_rate": 1e-1}),
+}
+
+
+@pytest.fixture(scope="module")
+def fitted(tiny_base: LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], FittedByGradients]:
+    """Return what a method learned, each learned once."""
+    made: dict[str, FittedByGradients] = {}
+
+    def fit(name: str) -> FittedByGradients:
+        if name not in made:
+            folder = tmp_path_factory.mktemp(name)
+            method, options = METHODS[name]
+            made[name] = method.fit(job(colours(folder), tiny_base, folder, **options))
+        return made[name]
+
+    return fit
+
+
+def logits(model: LanguageModel) -> torch.Tensor:
+    ids = torch.tensor([[*model.opening, 5, 17, 300, 42]])
+    with torch.no_grad():
+        out: torch.Tensor = model.head(model.backbone(ids)[:, -4:])
+    return out
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_loss_falls_and_the_base_stays(
+    name: str, fitted: Callable[[str], FittedByGradients], tiny_base: LanguageModel
+) -> None:
+    before = {key: tensor.clone() for key, tensor in tiny_base.backbone.state_dict().items()}
+    losses = [row["loss"] for row in fitted(name).learned.updates]
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
+    assert {row["epoch"] for row in fitted(name).learned.evaluations} == {1.0, 2.0, 3.0, 4.0, 5.0, 6.0}
+    assert set(fitted(name).learned.evaluations[0]) == {"update", "epoch", "loss", "accuracy", "macro_f1"}
+    for key, tensor in tiny_base.backbone.state_dict().items():
+        assert torch.equal(tensor, before[key])
+    assert not any(isinstance(module, LowRankLinear) for module in tiny_base.backbone.modules())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_model_that_is_kept_is_the_one_that_was_best(
+    name: str, fitted: Callable[[str], FittedByGradients], tmp_path: Path
+) -> None:
+    one, data = fitted(name), colours(tmp_path)
+    classify = ClassificationPipeline(one.definition, one.model, Setup(options={"labels": list(data.labels)}))
+    right = [classify(item.example).label == item.example.label for item in data.validation]
+    assert one.learned.best is not None
+    assert one.learned.best["accuracy"] == sum(right) / len(right) == pytest.approx(1.0, abs=0.5)
+    assert one.learned.best["accuracy"] == max(row["accuracy"] for row in one.learned.evaluations)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_is_written_predicts_the_same(
+    name: str, fitted: Callable[[str], FittedByGradients], tiny_base: LanguageModel, tmp_path: Path
+) -> None:
+    one = fitted(name)
+    predicting = one.write(tmp_path)
+    assert set(predicting) <= {path.name for path in tmp_path.iterdir()}
+    assert (tmp_path / "curves.json").exists()
+    trained = TrainedModel(tmp_path, name, None, one.definition)
+    match name:
+        case "lora":
+            loaded = with_low_rank(tiny_base, trained)
+        case "prompt":
+            loaded = with_virtual_tokens(tiny_base, trained)
+        case _:
+            loaded = LanguageModel.load(str(tmp_path))
+    assert (logits(one.model) - logits(tiny_base)).abs().max() > 1e-2
+    torch.testing.assert_close(logits(loaded), logits(one.model), atol=1e-5, rtol=1e-5)
+
+
+def test_a_merged_lora_is_a_whole_model(
+    fitted: Callable[[str], FittedByGradients], tiny_base: LanguageModel, tmp_path: Path
+) -> None:
+    whole = replace(fitted("lora"), whole=True)
+    whole.write(tmp_path)
+    torch.testing.assert_close(logits(LanguageModel.load(str(tmp_path))), logits(whole.model), atol=1e-5, rtol=1e-5)
+    assert "adapter_config.json" not in {path.name for path in tmp_path.iterdir()}
+
+
+def test_only_what_is_named_is_adapted(tiny_base: LanguageModel, tmp_path: Path) -> None:
+    quick = {"epochs": 1, "targets": ["q_proj", "v_proj"], "rank": 2}
+    one = LoraMethod().fit(job(colours(tmp_path, 16), tiny_base, tmp_path, **quick))
+    (tmp_path / "written").mkdir()
+    one.write(tmp_path / "written")
+    names = load_file(tmp_path / "written" / "adapter_model.safetensors")
+    assert {name.split(".")[-3] for name in names} == {"q_proj", "v_proj"}
+    assert len(names) == 2 * 2 * tiny_base.backbone.config.layers
+    with pytest.raises(OptionError, match="Did you mean 'q_proj'"):
+        LoraMethod().fit(job(colours(tmp_path, 16), tiny_base, tmp_path, targets=["q_projj"]))
+
+
+def test_the_same_training_gives_the_same_weights(tiny_base: LanguageModel, tmp_path: Path) -> None:
+    written = []
+    for number in range(2):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        one = LoraMethod().fit(job(colours(folder, 16), tiny_base, folder, epochs=1, dropout=0.3))
+        (folder / "written").mkdir()
+        one.write(folder / "written")
+        written.append((folder / "written" / "adapter_model.safetensors").read_bytes())
+    assert written[0] == written[1]
+
+
+ANSWER = {"question": "Who wrote it?", "context": "Ada wrote it in spring.", "answers": ["Ada"]}
+CHOICE = {"question": "Which planet is red?", "choices": ["Venus", "Mars"], "answer": "Mars"}
+SUMMARY = {"text": "It rained all day, and the lake rose by a hand.", "summaries": ["The lake rose."]}
+TEXT = {"context": "Once upon a time", "text": " there was a mill."}
+
+
+@pytest.mark.parametrize(
+    ("method", "task", "row"),
+    [
+        ("lora", "answer", ANSWER),
+        ("prompt", "answer", ANSWER),
+        ("lora", "choose", CHOICE),
+        ("lora", "score", TEXT),
+        ("lora", "summarize", SUMMARY),
+    ],
+)
+def test_every_family_learns_and_serves(
+    method: str, task: str, row: dict[str, Any], tiny_base: LanguageModel, tmp_path: Path
+) -> None:
+    field = "context" if "context" in row else "question" if "question" in row else "text"
+    data = write_rows(tmp_path / "rows.jsonl", [{**row, field: f"{row[field]} {number}"} for number in range(6)])
+    options: dict[str, Any] = {"epochs": 1, "virtual_tokens": 3} if method == "prompt" else {"epochs": 1, "rank": 2}
+    output = tmp_path / "learned"
+    report = finetune(task, data, output=output, method=method, model=tiny_base.name, validation=0.34, **options)
+    assert report.details["updates"] == 1
+    assert pipeline(task, model=output)(row if task in ("answer", "choose") else row["text"]).usage.input_tokens > 0
+
+
+def test_half_precision_learns_too(tiny_base: LanguageModel, tmp_path: Path) -> None:
+    one = LoraMethod().fit(
+        job(colours(tmp_path, 16), tiny_base, tmp_path, epochs=3, precision="bf16", learning_rate=2e-2)
+    )
+    losses = [row["loss"] for row in one.learned.updates]
+    assert losses[-1] < losses[0]
+
+
+def test_rare_labels_can_count_more(tiny_base: LanguageModel, tmp_path: Path) -> None:
+    data = colours(tmp_path, 16)
+    rare = replace(data, train=tuple(item for number, item in enumerate(data.train) if number % 4 != 1))
+    one, other = (
+        LoraMethod().fit(job(rare, tiny_base, tmp_path / kind, epochs=1, class_weights=kind))
+        for kind in ("none", "balanced")
+    )
+    assert one.learned.updates[0]["loss"] != other.learned.updates[0]["loss"]
