@@ -1,4 +1,4 @@
-"""What every test may use: the real data, the real models, two threads."""
+"""What every test may use: the real data, the real models, and as many threads as leave two cores to all workers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,11 @@ settings.register_profile(
     "gptapps", deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 settings.load_profile("gptapps")
-torch.set_num_threads(2)
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start, too
+    torch.set_num_threads(1)
+else:
+    torch.set_num_threads(2)
 
 
 # Marker -> whether what it needs is here, and why not.

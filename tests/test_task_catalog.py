@@ -75,7 +75,7 @@ def test_built_in_tasks_answer_to_their_verbs_and_aliases(name: str, expected: s
 
 def test_every_task_is_listed_once() -> None:
     ids = [definition.id for definition in tasks()]
-    assert ids == ["answer", "choose", "classify", "generate", "score", "sentiment", "summarize", "translate"]
+    assert ids == ["answer", "choose", "classify", "generate", "score", "sentiment", "summarize", "tag", "translate"]
 
 
 def test_a_language_pair_in_the_name_sets_source_and_target() -> None:

@@ -60,7 +60,8 @@ class EvaluateCommand(LateCommand):
         super().__init__(
             definition,
             name=name,
-            help=f"Evaluate: {definition.summary}.\n\nWrites a table to standard output, every example and report.html to a folder.",
+            help=f"Evaluate: {definition.summary}.\n\nWrites a table to standard output, every example and "
+            "report.html to a folder.",
         )
 
     def make_params(self) -> list[click.Parameter]:

@@ -107,7 +107,8 @@ def _pieces(
             piece = _piece(text, offsets, first, take)
         end = len(text) if first + take >= len(offsets) else _border(text, piece.start, piece.start + len(piece.text))
         pieces.append(Piece(text[piece.start : end], piece.start))
-        following = next((place for place in range(first, len(offsets)) if offsets[place][0] >= end), len(offsets))
+        # A token may stand on both sides of the border: it is read again.
+        following = next((place for place in range(first, len(offsets)) if offsets[place][1] > end), len(offsets))
         if following >= len(offsets):
             break
         first = max(following - overlap, first + 1)

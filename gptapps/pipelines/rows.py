@@ -37,8 +37,8 @@ def examples_of(rows: Iterable[Row], task: Any, fields: Mapping[str, str], place
             row = Row({**row.fields, missing[0]: row.fields["text"]}, row.where)
         elif not missing and set(row.fields) == {"text"} and "text" not in known:
             raise DataError(
-                f"{row.where} is a text, and no field is left for it beside {', '.join(fields) or 'the others'}: give rows "
-                f"with the columns {', '.join(required)}, or leave an option out."
+                f"{row.where} is a text, and no field is left for it beside {', '.join(fields) or 'the others'}: give "
+                f"rows with the columns {', '.join(required)}, or leave an option out."
             )
         row = Row({**row.fields, **fields}, row.where)
         yield task.as_example(chosen_fields(row, tuple(known), required))

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from joblib import parallel_backend
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
@@ -114,10 +115,12 @@ def test_a_loaded_model_is_pickled_by_its_name(tiny: str) -> None:
     assert restored.predict(TEXTS).tolist() == LABELS
 
 
-def test_grid_search_and_cross_validation_in_processes_too(classifier: GPTClassifier) -> None:
+@pytest.mark.parametrize("backend", ["threading", pytest.param("loky", marks=pytest.mark.slow)])
+def test_grid_search_and_cross_validation_in_several_jobs(classifier: GPTClassifier, backend: str) -> None:
     assert cross_val_score(classifier, TEXTS, LABELS, cv=3).mean() > 0.8
     search = GridSearchCV(classifier, {"penalty": [0.1, 1.0], "layer": [1, 2]}, cv=2, n_jobs=2)
-    search.fit(TEXTS, LABELS)
+    with parallel_backend(backend):
+        search.fit(TEXTS, LABELS)
     assert set(search.best_params_) == {"penalty", "layer"}
     assert search.predict(TEXTS).tolist() == LABELS
 

@@ -25,13 +25,13 @@ from gptapps.decoding.language_model import LanguageModel
 from gptapps.trained_model import read_trained_model
 
 KILLS = 20
-SYNC_SECONDS = 0.01  # that a disk takes, so that kills meet it
+SYNC_SECONDS = 0.005  # that a disk takes, so that kills meet it
 
 
 def main(folder: Path, model_folder: str, seed: int) -> None:
     """Kill, finish, compare."""
     rows, model, moments = (
-        write_toy_rows(folder / "rows.jsonl", 40),
+        write_toy_rows(folder / "rows.jsonl", 24),
         LanguageModel.load(model_folder),
         random.Random(seed),
     )

@@ -38,17 +38,17 @@ def questions(first: int, count: int) -> list[dict[str, Any]]:
     """Rows whose answer stands behind the same words."""
     rows = []
     for number in range(first, first + count):
-        name, other = NAMES[number % 8], NAMES[(number + 3) % 8]
-        context = f"On day {number} it rained. {other} slept. The letter was written by {name} before noon."
+        name = NAMES[number % 8]
+        context = f"On day {number} it rained. The letter was written by {name} before noon."
         rows.append({"question": "Who wrote it?", "context": context, "answers": [name]})
     return rows
 
 
 def test_a_span_head_finds_answers(tiny_chat: LanguageModel, tmp_path: Path) -> None:
-    rows = written(tmp_path / "train.jsonl", questions(0, 40))
+    rows = written(tmp_path / "train.jsonl", questions(0, 64))
     report = finetune("answer", rows, model=tiny_chat, output=tmp_path / "head", validation=0.2, **QUICK)
     assert report.score("exact_match").value >= 0.8
-    assert report.details["examples"] == report.examples["train"] == 32
+    assert report.details["examples"] == report.examples["train"] == 51
     answer = pipeline("answer", model=tmp_path / "head")
     context = "On day 99 it rained. The letter was written by Hanna before noon."
     output = answer(question="Who wrote it?", context=context)

@@ -1,4 +1,4 @@
-"""Rows whose label any model can learn: it follows from one word."""
+"""Rows whose label any model can learn: it follows from each of several words."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ def write_toy_rows(path: Path, count: int, *, seed: int = 0) -> Path:
     rows = []
     for number in range(count):
         label = ("weather", "kitchen")[number % 2]
-        text = f"{number}: the {draw.choice(WORDS[label])} {' '.join(draw.sample(FILLERS, draw.randint(1, 5)))}"
+        words = " and ".join(draw.sample(WORDS[label], draw.randint(2, 4)))
+        text = f"{number}: the {words} {' '.join(draw.sample(FILLERS, draw.randint(0, 2)))}".strip()
         rows.append({"text": text, "label": label})
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path

@@ -129,7 +129,7 @@ def _shown_values(values: Sequence[float], bins: Sequence[LengthBin]) -> FloatAr
     """Return values that the plot has to hold: those of all bins, and of the examples but for outliers."""
     bounds = [bound for one in bins for bound in (one.value, one.low, one.high) if bound is not None]
     shown = np.array([*np.percentile(values, [2, 98]), *bounds])
-    return shown[np.isfinite(shown)]
+    return np.asarray(shown[np.isfinite(shown)])
 
 
 def _svg(draw: Any, name: str, description: str) -> str:
