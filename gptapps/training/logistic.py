@@ -24,6 +24,7 @@ IntArray = npt.NDArray[np.int64]
 PENALTIES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 """Strengths that are tried; 1 / (strength x rows) is scikit-learn's C."""
 
+_ROUNDING = 1e-4  # the share of a value that another batch may change: divided by it, noise would be a feature
 _STEPS = 1000
 _TOLERANCE = 1e-4
 _CERTAIN = 20.0  # how far a label that was never seen lies below the others: a probability of 2e-9
@@ -42,9 +43,9 @@ class Scaling:
 
     @classmethod
     def of(cls, features: npt.NDArray[np.float32]) -> Scaling:
-        """Return that of these features (N, F); one that never changes is left as it is."""
-        deviation = features.std(0, dtype=np.float64)
-        return cls(features.mean(0, dtype=np.float64), np.where(deviation > 0, deviation, 1.0))
+        """Return that of these features (N, F); one that changes by no more than rounding is only centred."""
+        mean, deviation = features.mean(0, dtype=np.float64), features.std(0, dtype=np.float64)
+        return cls(mean, np.where(deviation > _ROUNDING * np.abs(mean), deviation, 1.0))
 
     def apply(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Return the features scaled, (N, F)."""
