@@ -82,7 +82,9 @@ def test_a_pipeline_serves_it(trained: FinetuneReport) -> None:
     assert output.label == "weather"
     assert list(output.scores) == ["weather", "kitchen"]
     assert sum(output.scores.values()) == pytest.approx(1)
-    many = task(["the soup", "14: the thunder and fog and rain all week", "the fog, again and again and again, at noon"])
+    many = task(
+        ["the soup", "14: the thunder and fog and rain all week", "the fog, again and again and again, at noon"]
+    )
     assert many[1].scores == pytest.approx(output.scores, abs=1e-4)
     assert pipeline("sentiment", model=trained.folder)("13: the kettle and spoon and oven").label == "kitchen"
 
@@ -178,7 +180,9 @@ def test_the_base_may_lie_elsewhere_but_has_to_be_the_same(
     (moved / "gptapps.json").write_text(json.dumps(mark))
     with pytest.raises(ModelNotFoundError, match=r"was trained on the model .* Say with base where it lies now"):
         pipeline("classify", model=moved)
-    assert pipeline("classify", model=moved, base=tiny_chat.name)("13: the kettle and spoon and oven").label == "kitchen"
+    assert (
+        pipeline("classify", model=moved, base=tiny_chat.name)("13: the kettle and spoon and oven").label == "kitchen"
+    )
     with pytest.raises(OptionError, match="leave base out"):
         pipeline("classify", labels=["a", "b"], model=tiny_chat.name, base=tiny_base.name)
 
