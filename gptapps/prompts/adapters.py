@@ -56,7 +56,12 @@ class _PlainTokenizer:
     chat_template: None = None
 
     def render_chat(self, messages: Sequence[Mapping[str, str]], *, add_generation_prompt: bool = True) -> str:
-        raise NotImplementedError
+        """Refuse, as a tokenizer without a chat template does; an adapter never asks it to.
+
+        Raises:
+            OptionError: always.
+        """
+        raise OptionError("A model without a chat template renders no conversation.")
 
 
 class PromptAdapter:
