@@ -6,11 +6,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bars
-
-from gptapps.cli.progress import Progress
+from gptapps.cli.progress import Progress, counting_bars
 
 if TYPE_CHECKING:
     from gptapps.evaluation.run import Run
@@ -26,15 +22,7 @@ class RunProgress:
 
     def __init__(self, shown: bool) -> None:
         self._downloads = Progress(shown)
-        self._runs = Bars(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            disable=not shown,
-            transient=True,
-        )
+        self._runs = counting_bars(shown)
 
     def __enter__(self) -> RunProgress:
         return self

@@ -68,6 +68,19 @@ class Progress:
             self._results.advance(task)
 
 
+def counting_bars(shown: bool) -> Bars:
+    """Return bars that say how many of a known number are done, on standard error."""
+    return Bars(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=not shown,
+        transient=True,
+    )
+
+
 class Steps:
     """Bars for downloads, then one for each kind of step of a long piece of work, as a context.
 
@@ -77,15 +90,7 @@ class Steps:
 
     def __init__(self, shown: bool) -> None:
         self._downloads = Progress(shown)
-        self._bars = Bars(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            disable=not shown,
-            transient=True,
-        )
+        self._bars = counting_bars(shown)
         self._task: tuple[str, TaskID] | None = None
 
     def __enter__(self) -> Steps:
