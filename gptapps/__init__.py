@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         SummarizationExample,
         TranslationExample,
     )
+    from gptapps.integrations.transformers import register_attention
     from gptapps.outputs import (
         Answer,
         Choice,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from gptapps.pipelines.factory import pipeline
     from gptapps.task_catalog import tasks
     from gptapps.training.finetune import finetune
+    from gptapps.training.pretraining.pretrain import pretrain
 
 __version__ = "0.1.0"
 
@@ -67,6 +69,8 @@ _HOMES = {
     "Usage": "gptapps.outputs",
     "pipeline": "gptapps.pipelines.factory",
     "finetune": "gptapps.training.finetune",
+    "pretrain": "gptapps.training.pretraining.pretrain",
+    "register_attention": "gptapps.integrations.transformers",
     "tasks": "gptapps.task_catalog",
 }
 
@@ -94,6 +98,8 @@ __all__ = [
     "evaluate",
     "finetune",
     "pipeline",
+    "pretrain",
+    "register_attention",
     "tasks",
 ]
 

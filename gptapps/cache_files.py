@@ -50,6 +50,19 @@ def disk_errors(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
+def output_errors(folder: Path) -> Iterator[None]:
+    """Turn what the operating system says about a folder of results into a :class:`ResourceError`."""
+    try:
+        yield
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ResourceError(
+            f"The folder {error.filename or folder} can't be written ({reason}): make room, or name another folder as "
+            "output; what was done is kept."
+        ) from error
+
+
+@contextmanager
 def durable(target: Path, *, scratch: Path | None = None) -> Iterator[BinaryIO]:
     """Open a file that appears as ``target`` when the block ends well, and not at all otherwise.
 

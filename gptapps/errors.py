@@ -15,6 +15,7 @@
     │   ├── UnsupportedModelError   a family, option or tensor type gptapps doesn't know
     │   └── CapabilityError         the model can't do what was asked; names one that can
     └── ResourceError               memory, disk or device that isn't there
+        └── KernelUnavailableError  Triton was asked for and can't be had
 
 A caller catches ``GPTAppsError`` for all of them. Errors that are bugs stay what Python raises.
 """
@@ -80,3 +81,7 @@ class CapabilityError(ModelError):
 
 class ResourceError(GPTAppsError):
     """Memory, disk or a device that isn't there."""
+
+
+class KernelUnavailableError(ResourceError):
+    """Triton kernels were asked for by name and can't run on these tensors."""

@@ -71,9 +71,10 @@ class SummarizationExample(Example):
 
 
 class GenerationExample(Example):
-    """A text to continue, or an instruction to follow."""
+    """A text to continue, or an instruction to follow; several gold completions are equally right."""
 
     text: str
+    completions: Texts = ()
 
 
 class ScoringExample(Example):

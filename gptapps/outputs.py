@@ -89,7 +89,8 @@ class Choice(Output):
         text: the choice itself.
         score: its share of the scores.
         scores: every choice's share, highest first; the softmax of the log-likelihoods after normalisation.
-        log_likelihoods: of every choice in nats, before normalisation and in the order given.
+        log_likelihoods: of every choice in nats, before normalisation and in the order given; empty where a trained
+            head has chosen, which judges choices in another way.
     """
 
     index: int

@@ -11,6 +11,10 @@ import torch
 from browsers import chromium_path
 from hypothesis import HealthCheck, settings
 
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # before anything imports Triton
+os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")  # its default changes with Triton 3.10, and 3.9 warns
+
 from gptapps.decoding.language_model import LanguageModel
 from gptapps.model_store import DEFAULT_MODEL, pull, resolve
 

@@ -15,7 +15,12 @@ from architecture import MAX_LINES, ROOMS, modules, violations
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "gptapps"
-OPTIONAL = {"integrations": ("lm-eval", "ray"), "lm_eval": ("lm-eval",), "training": ("train",)}
+OPTIONAL = {
+    "integrations": ("lm-eval", "ray", "transformers"),
+    "kernels": ("gpu",),
+    "lm_eval": ("lm-eval",),
+    "training": ("train",),
+}
 """Rooms that need what extras bring, for which they ask in a sentence."""
 
 

@@ -18,7 +18,7 @@ from gptapps.task_definition import TaskDefinition
 
 FOLDER = Path(__file__).resolve().parent.parent / "tasks"
 FAMILIES = sorted(folder.name for folder in FOLDER.iterdir() if folder.is_dir())
-GOLD = ("label", "answer", "choices", "answers", "translations", "summaries")
+GOLD = ("label", "answer", "choices", "answers", "translations", "summaries", "completions")
 RECORDS = {
     "classification": examples.ClassificationExample,
     "multi_label": examples.MultiLabelExample,

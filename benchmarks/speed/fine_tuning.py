@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -23,6 +23,9 @@ ROWS = 72
 """Nine updates, the first of which doesn't count."""
 TIE = 1e-3
 """The first loss, before anything is learned, has to be the same on both sides."""
+
+Updates = list[list[dict[str, list[int]]]]
+"""For each update the token ids of its lessons: ``prompt`` and ``target``."""
 
 _THEIRS = "transformers + peft"
 _LEARNING = {"rank": 16, "learning_rate": 2e-4, "weight_decay": 0.01}
@@ -57,6 +60,21 @@ def lora(settings: Settings) -> list[Comparison]:
     return _comparisons(rounds, updates)
 
 
+def learned(losses: Sequence[float], moments: Sequence[float], updates: Updates) -> dict[str, Any]:
+    """Return what a side reports: its losses, and the seconds and targets of all updates but the first.
+
+    Args:
+        losses: of each update.
+        moments: when each was done, in seconds.
+        updates: what both sides learn from: the prompts and targets of each.
+    """
+    return {
+        "losses": list(losses),
+        "seconds": moments[-1] - moments[0],
+        "targets": sum(len(one["target"]) for update in updates[1:] for one in update),
+    }
+
+
 def check_first_losses(losses: Mapping[str, float]) -> float:
     """Return by how much the sides' first losses differ.
 
@@ -78,9 +96,7 @@ def _round(name: str, module: str, arguments: Mapping[str, Any], threads: int) -
     return found
 
 
-def _comparisons(
-    rounds: Mapping[str, list[dict[str, Any]]], updates: list[list[dict[str, list[int]]]]
-) -> list[Comparison]:
+def _comparisons(rounds: Mapping[str, list[dict[str, Any]]], updates: Updates) -> list[Comparison]:
     lessons = [lesson for update in updates for lesson in update]
     checks = {
         "first_loss_differs_by": check_first_losses(

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.speed.fine_tuning import Updates, learned
 from benchmarks.speed.serving import serve
 
 _TOKENS_AT_ONCE = 1024
@@ -15,9 +16,7 @@ _TOKENS_AT_ONCE = 1024
 class Ours:
     """The jobs; each method imports what it needs."""
 
-    def updates(
-        self, model: str, rows: list[dict[str, str]], examples: int, threads: int
-    ) -> list[list[dict[str, Any]]]:
+    def updates(self, model: str, rows: list[dict[str, str]], examples: int, threads: int) -> Updates:
         """Return the token ids that each update learns from, through the prompts of ``summarize``."""
         import torch
 
@@ -48,7 +47,7 @@ class Ours:
     def learn(
         self,
         model: str,
-        updates: list[list[dict[str, list[int]]]],
+        updates: Updates,
         rank: int,
         learning_rate: float,
         weight_decay: float,
@@ -88,7 +87,7 @@ class Ours:
             share_opening=True,
         )
         with tempfile.TemporaryDirectory() as folder:
-            learned = Trainer(
+            done = Trainer(
                 module=TargetLoss(loaded.backbone, loaded.head),
                 schedule=schedule,
                 recipe=Recipe(learning_rate=learning_rate, weight_decay=weight_decay, decline="constant", warmup=0.0),
@@ -97,11 +96,7 @@ class Ours:
                 identity={},
                 told=lambda what, done, total: moments.append(time.perf_counter()),
             ).run()
-        return {
-            "losses": [row["loss"] for row in learned.updates],
-            "seconds": moments[-1] - moments[0],
-            "targets": sum(len(one["target"]) for update in updates[1:] for one in update),
-        }
+        return learned([row["loss"] for row in done.updates], moments, updates)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from benchmarks.speed.fine_tuning import Updates, learned
 from benchmarks.speed.serving import serve
 
 
@@ -14,7 +15,7 @@ class Theirs:
     def learn(
         self,
         model: str,
-        updates: list[list[dict[str, list[int]]]],
+        updates: Updates,
         rank: int,
         learning_rate: float,
         weight_decay: float,
@@ -42,11 +43,7 @@ class Theirs:
             optimizer.zero_grad()
             losses.append(float(loss.detach()))
             moments.append(time.perf_counter())
-        return {
-            "losses": losses,
-            "seconds": moments[-1] - moments[0],
-            "targets": sum(len(one["target"]) for update in updates[1:] for one in update),
-        }
+        return learned(losses, moments, updates)
 
 
 def _padded(update: list[dict[str, list[int]]]) -> dict[str, Any]:

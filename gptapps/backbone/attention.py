@@ -5,26 +5,19 @@ Symbols: B batch, T new tokens, S keys, C channels, H heads, K key/value heads, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
 from gptapps import kernels
 from gptapps.backbone.branching import Branching
 from gptapps.backbone.config import GPTConfig
+from gptapps.backbone.decoding_keys import DecodingKeys, SeenKeys, SharedKeys
 from gptapps.backbone.kv_cache import CacheRows
 from gptapps.backbone.linear import linear
 from gptapps.backbone.rotary import RotaryConfig, rotary_tables
 from gptapps.backbone.segment import Segment
-
-
-@dataclass(frozen=True, slots=True)
-class SharedKeys:
-    """A segment and the rows of the batch that stand behind it; ``rows`` is None for all of them."""
-
-    segment: Segment
-    rows: Tensor | None
+from gptapps.kernels import Packing, Visibility
+from gptapps.kernels.dispatch import uses_triton
 
 
 class Step:
@@ -50,8 +43,8 @@ class Step:
         dtype: torch.dtype,
     ) -> None:
         self.rows, self.tokens, self.device, self.dtype = rows, tokens, device, dtype
-        self.texts: tuple[int, ...] | None = None  # lengths of texts that share a row and don't see each other,
-        self.opening = 0  # behind so many tokens that all of them begin with
+        self.packing: Packing | None = None  # texts that share a row and don't see each other
+        self.causal = True  # False: packed texts are seen in both directions
         self.branching: Branching | None = None  # texts that share a row and what they begin with
         read = rows.lengths() if rows else [0] * batch
         starts = torch.tensor(read, device=device)
@@ -60,8 +53,9 @@ class Step:
         self._tails = rows.tails if rows else [0] * batch
         self.fresh = not any(read)
         self.shared = self._shared_keys(rows.prefixes) if rows and not self.fresh else ()
-        self._masks: dict[int | None, Tensor | None] = {}
-        self._segment_masks: dict[tuple[int, int], Tensor] = {}
+        self.decoding = self._decoding_keys(rows) if rows and tokens == 1 and not self.fresh else None
+        self._visible: dict[tuple[int | None, bool], Visibility] = {}
+        self._segment_visible: dict[tuple[int, int, bool], Visibility] = {}
         self._rotations: dict[RotaryConfig, tuple[Tensor, Tensor]] = {}
 
     def rotation(self, rotary: RotaryConfig) -> tuple[Tensor, Tensor]:
@@ -71,22 +65,43 @@ class Step:
             self._rotations[rotary] = cos.to(self.dtype), sin.to(self.dtype)
         return self._rotations[rotary]
 
-    def tail_mask(self, window: int | None) -> Tensor | None:
-        """Return which tail slots (B, 1, T, S) each new token may look at; None where causality says all."""
-        if window not in self._masks:
-            self._masks[window] = self._tail_mask(window)
-        return self._masks[window]
+    def tail_visible(self, window: int | None, *, described: bool) -> Visibility:
+        """Return which tail slots each new token may look at.
 
-    def segment_mask(self, shared: SharedKeys, window: int | None) -> Tensor | None:
-        """Return which keys (B, 1, T, S) of a shared segment each new token may look at; None for all."""
+        Args:
+            window: of the layer.
+            described: by lengths, which kernels need no mask for, where PyTorch takes a mask.
+        """
+        key = (window, described)
+        if key not in self._visible:
+            self._visible[key] = self._described(window) if described else self._masked(window)
+        return self._visible[key]
+
+    def segment_visible(self, shared: SharedKeys, window: int | None, *, described: bool) -> Visibility:
+        """Return which keys of a shared segment, all of which lie behind, each new token may look at."""
         if window is None:
-            return None
-        key = (id(shared.segment), window)
-        if key not in self._segment_masks:
+            return Visibility()
+        key = (id(shared.segment), window, described)
+        if key not in self._segment_visible:
             positions = self.positions if shared.rows is None else self.positions[shared.rows]
-            keys = torch.arange(shared.segment.start, shared.segment.end, device=self.device)
-            self._segment_masks[key] = (positions.unsqueeze(-1) - keys < window).unsqueeze(1)
-        return self._segment_masks[key]
+            if described:
+                offsets = positions[:, 0] - shared.segment.start
+                self._segment_visible[key] = Visibility(causal=True, window=window, offsets=offsets)
+            else:
+                keys = torch.arange(shared.segment.start, shared.segment.end, device=self.device)
+                mask = (positions.unsqueeze(-1) - keys < window).unsqueeze(1)
+                self._segment_visible[key] = Visibility(mask=mask)
+        return self._segment_visible[key]
+
+    def _described(self, window: int | None) -> Visibility:
+        if self.branching is not None:
+            return Visibility(mask=self.branching.mask(window))
+        offsets = None if self.fresh else torch.tensor(self._tails, device=self.device)
+        return Visibility(causal=True, window=window, offsets=offsets)
+
+    def _masked(self, window: int | None) -> Visibility:
+        mask = self._tail_mask(window)
+        return Visibility(mask=mask, causal=self.fresh and mask is None)
 
     def _tail_mask(self, window: int | None) -> Tensor | None:
         if self.branching is not None:
@@ -102,6 +117,13 @@ class Step:
         if narrow is not None:
             mask &= distance < narrow
         return mask.unsqueeze(1)
+
+    def _decoding_keys(self, rows: CacheRows) -> DecodingKeys | None:
+        if not uses_triton(None, rows.cache.keys):
+            return None
+        slots = torch.tensor(self._tails, device=self.device)
+        seen = [SeenKeys.of(one, len(slots), self.device) for one in self.shared]
+        return DecodingKeys(rows.cache, slots, self.positions[:, 0], seen, start=rows.start)
 
     def _shared_keys(self, prefixes: list[Segment | None]) -> tuple[SharedKeys, ...]:
         owners: dict[int, tuple[Segment, list[int]]] = {}
@@ -173,16 +195,12 @@ class Attention(nn.Module):
         return merged
 
     def _attend(self, q: Tensor, keys: Tensor, values: Tensor, step: Step) -> Tensor:
-        if step.texts is not None:
+        if step.decoding is not None:
+            return step.decoding.attend(self.layer, q, keys, values, scale=self.scale, window=self.window)
+        if step.packing is not None:
             keys, values = keys.transpose(1, 2), values.transpose(1, 2)
             return kernels.packed_attention(
-                q,
-                keys,
-                values,
-                shared=step.opening,
-                lengths=step.texts,
-                scale=self.scale,
-                window=self.window,
+                q, keys, values, step.packing, scale=self.scale, window=self.window, causal=step.causal
             )
         if step.rows is None or step.fresh:
             if step.rows is not None:
@@ -192,21 +210,21 @@ class Attention(nn.Module):
                 held_keys, held_values = step.branching.behind_past(self.layer, held_keys, held_values)
         else:
             held_keys, held_values = step.rows.write(self.layer, keys, values)
-        mask = step.tail_mask(self.window)
+        described = uses_triton(None, q)
+        visible = step.tail_visible(self.window, described=described)
         if not step.shared:
-            causal = step.fresh and mask is None
-            return kernels.attention(q, held_keys, held_values, scale=self.scale, mask=mask, causal=causal)
-        return self._attend_shared(q, held_keys, held_values, mask, step)
+            return kernels.attention(q, held_keys, held_values, scale=self.scale, visible=visible)
+        total = kernels.partial_attention(q, held_keys, held_values, scale=self.scale, visible=visible)
+        return self._with_segments(q, total, step, described=described)
 
-    def _attend_shared(self, q: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, step: Step) -> Tensor:
-        total = kernels.partial_attention(q, keys, values, scale=self.scale, mask=mask)
+    def _with_segments(self, q: Tensor, total: tuple[Tensor, Tensor], step: Step, *, described: bool) -> Tensor:
         for shared in step.shared:
             part = kernels.partial_attention(
                 q if shared.rows is None else q[shared.rows],
                 shared.segment.keys[self.layer].unsqueeze(0),
                 shared.segment.values[self.layer].unsqueeze(0),
                 scale=self.scale,
-                mask=step.segment_mask(shared, self.window),
+                visible=step.segment_visible(shared, self.window, described=described),
             )
             if shared.rows is None:
                 total = kernels.merge_attention(total, part)

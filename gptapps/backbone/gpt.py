@@ -17,6 +17,7 @@ from gptapps.backbone.kv_cache import CacheRows
 from gptapps.backbone.layers import make_block, make_norm
 from gptapps.backbone.linear import embedding
 from gptapps.backbone.packed_texts import PackedStep
+from gptapps.backbone.token_step import TokenStep
 from gptapps.errors import InputTooLongError
 
 
@@ -71,16 +72,12 @@ class GPTBackbone(nn.Module):
         if cache is not None:
             cache.make_room(tokens.shape[1])
         step = self._step(tokens, cache, real)
-        x = self._embedded(tokens, step)
-        for block in self.blocks:
-            x = block(x, step)
-        if self.final_norm is not None:
-            x = self.final_norm(x)
+        x = self._read(tokens, step)
         if cache is not None:
             cache.advance(real)
         return x
 
-    def read_packed(self, tokens: Tensor, texts: Sequence[int], *, opening: int = 0) -> Tensor:
+    def read_packed(self, tokens: Tensor, texts: Sequence[int], *, opening: int = 0, causal: bool = True) -> Tensor:
         """Read texts that lie one behind the other and return the hidden state behind each token.
 
         Each text is read as if it stood alone: positions begin anew, and no text sees another. What all of them begin
@@ -91,6 +88,7 @@ class GPTBackbone(nn.Module):
             texts: how many tokens each text has behind the opening; T in all with it.
             opening: how many tokens all texts begin with; 0 where
                 :func:`~gptapps.backbone.packed_texts.can_share_opening` says no.
+            causal: False lets each token see what follows it in its text; only without an opening.
 
         Returns:
             (T, C), after the final norm.
@@ -99,11 +97,8 @@ class GPTBackbone(nn.Module):
             InputTooLongError: a text passes the context length.
         """
         self._refuse_beyond_context(opening + max(texts))
-        step = PackedStep(self.config, texts, opening, self.device, self.dtype)
-        x = self._embedded(tokens.unsqueeze(0), step)
-        for block in self.blocks:
-            x = block(x, step)
-        return (x if self.final_norm is None else self.final_norm(x)).squeeze(0)
+        step = PackedStep(self.config, texts, opening, self.device, self.dtype, causal=causal)
+        return self._read(tokens.unsqueeze(0), step).squeeze(0)
 
     def read_branched(self, tokens: Tensor, branching: Branching, *, cache: CacheRows | None = None) -> Tensor:
         """Read texts of which each token they share stands once, and return the hidden state behind each token.
@@ -126,12 +121,23 @@ class GPTBackbone(nn.Module):
         if cache is not None:
             cache.make_room(len(tokens))
         step = BranchedStep(self.config, branching, cache, self.device, self.dtype)
-        x = self._embedded(tokens.unsqueeze(0), step)
-        for block in self.blocks:
-            x = block(x, step)
+        x = self._read(tokens.unsqueeze(0), step)
         if cache is not None:
             cache.advance([len(tokens)])
-        return (x if self.final_norm is None else self.final_norm(x)).squeeze(0)
+        return x.squeeze(0)
+
+    def read_tokens(self, tokens: Tensor, step: TokenStep) -> Tensor:
+        """Read one more token of each row, all that differs from token to token being on the device.
+
+        Args:
+            tokens: (B,) int64 ids.
+            step: where they stand, and the cache that gets their keys and values; the caller sees to its room, and
+                counts the tokens as read.
+
+        Returns:
+            (B, C), after the final norm.
+        """
+        return self._read(tokens.unsqueeze(1), step).squeeze(1)
 
     def layer_states(
         self, tokens: Tensor, layers: Collection[int], *, lengths: Sequence[int] | None = None
@@ -151,14 +157,24 @@ class GPTBackbone(nn.Module):
             InputTooLongError: a row would pass the context length.
         """
         step = self._step(tokens, None, self._lengths(tokens, None, lengths))
-        x = self._embedded(tokens, step)
+        x, left = self._embedded(tokens, step), None
         if 0 in layers:
             yield 0, x
         for number, block in enumerate(self.blocks[: max(layers, default=0)], 1):
-            x = block(x, step)
+            x, left = block(x, left, step)
             if number in layers:
                 is_last = number == len(self.blocks)
-                yield number, self.final_norm(x) if is_last and self.final_norm is not None else x
+                states = x if left is None else x + left
+                yield number, self.final_norm(states) if is_last and self.final_norm is not None else states
+
+    def _read(self, tokens: Tensor, step: Step) -> Tensor:
+        x, left = self._embedded(tokens, step), None
+        for block in self.blocks:
+            x, left = block(x, left, step)
+        if self.final_norm is not None:
+            normed, _ = self.final_norm.add(x, left)
+            return normed
+        return x if left is None else x + left
 
     def _lengths(self, tokens: Tensor, cache: CacheRows | None, lengths: Sequence[int] | None) -> list[int]:
         batch, count = tokens.shape

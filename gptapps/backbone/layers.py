@@ -24,6 +24,10 @@ class LayerNorm(nn.Module):
         """Normalize (..., C)."""
         return kernels.layer_norm(x, self.weight, self.bias, self.epsilon)
 
+    def add(self, x: Tensor, left: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return ``norm(x + left)`` and the sum, each (..., C); None adds nothing."""
+        return (self(x), x) if left is None else kernels.add_layer_norm(x, left, self.weight, self.bias, self.epsilon)
+
 
 class RMSNorm(nn.Module):
     """Root-mean-square norm with scale."""
@@ -37,10 +41,15 @@ class RMSNorm(nn.Module):
         """Normalize (..., C)."""
         return kernels.rms_norm(x, self.weight, self.epsilon)
 
+    def add(self, x: Tensor, left: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return ``norm(x + left)`` and the sum, each (..., C); None adds nothing."""
+        return (self(x), x) if left is None else kernels.add_rms_norm(x, left, self.weight, self.epsilon)
 
-def make_norm(config: NormConfig, channels: int) -> nn.Module:
+
+def make_norm(config: NormConfig, channels: int) -> LayerNorm | RMSNorm:
     """Return the norm that ``config`` asks for."""
-    return {Norm.LAYER: LayerNorm, Norm.RMS: RMSNorm}[config.kind](channels, config.epsilon)
+    kinds: dict[Norm, type[LayerNorm] | type[RMSNorm]] = {Norm.LAYER: LayerNorm, Norm.RMS: RMSNorm}
+    return kinds[config.kind](channels, config.epsilon)
 
 
 class PlainFeedForward(nn.Module):
@@ -79,7 +88,11 @@ def make_feed_forward(config: FeedForwardConfig, channels: int) -> nn.Module:
 
 
 class PreNormBlock(nn.Module):
-    """``x + attention(norm(x))``, then the same with the feed-forward layer (GPT-2, Llama)."""
+    """``x + attention(norm(x))``, then the same with the feed-forward layer (GPT-2, Llama).
+
+    A block leaves what is still to be added to its output to whoever reads it: the next norm adds and normalizes in one
+    pass over the numbers.
+    """
 
     def __init__(self, config: GPTConfig, layer: int) -> None:
         super().__init__()
@@ -88,21 +101,22 @@ class PreNormBlock(nn.Module):
         self.feed_forward_norm = make_norm(config.norm, config.channels)
         self.feed_forward = make_feed_forward(config.feed_forward, config.channels)
 
-    def forward(self, x: Tensor, step: Step) -> Tensor:
-        """(B, T, C) -> (B, T, C)."""
-        x = x + self.attention(self.attention_norm(x), step)
-        out: Tensor = x + self.feed_forward(self.feed_forward_norm(x))
-        return out
+    def forward(self, x: Tensor, left: Tensor | None, step: Step) -> tuple[Tensor, Tensor | None]:
+        """Read ``x + left`` (B, T, C), or ``x`` where nothing is left, and return such a pair."""
+        normed, x = self.attention_norm.add(x, left)
+        normed, x = self.feed_forward_norm.add(x, self.attention(normed, step))
+        return x, self.feed_forward(normed)
 
 
 class PostNormBlock(PreNormBlock):
-    """``norm(x + attention(x))``, then the same with the feed-forward layer (GPT-1)."""
+    """``norm(x + attention(x))``, then the same with the feed-forward layer (GPT-1); it leaves nothing."""
 
-    def forward(self, x: Tensor, step: Step) -> Tensor:
-        """(B, T, C) -> (B, T, C)."""
-        x = self.attention_norm(x + self.attention(x, step))
-        out: Tensor = self.feed_forward_norm(x + self.feed_forward(x))
-        return out
+    def forward(self, x: Tensor, left: Tensor | None, step: Step) -> tuple[Tensor, None]:
+        """See :meth:`PreNormBlock.forward`."""
+        x = x if left is None else x + left
+        x, _ = self.attention_norm.add(x, self.attention(x, step))
+        x, _ = self.feed_forward_norm.add(x, self.feed_forward(x))
+        return x, None
 
 
 class ParallelBlock(nn.Module):
@@ -116,12 +130,11 @@ class ParallelBlock(nn.Module):
         self.feed_forward_norm = make_norm(config.norm, config.channels) if two else None
         self.feed_forward = make_feed_forward(config.feed_forward, config.channels)
 
-    def forward(self, x: Tensor, step: Step) -> Tensor:
-        """(B, T, C) -> (B, T, C)."""
-        normed = self.attention_norm(x)
+    def forward(self, x: Tensor, left: Tensor | None, step: Step) -> tuple[Tensor, Tensor | None]:
+        """See :meth:`PreNormBlock.forward`."""
+        normed, x = self.attention_norm.add(x, left)
         other = normed if self.feed_forward_norm is None else self.feed_forward_norm(x)
-        out: Tensor = x + self.attention(normed, step) + self.feed_forward(other)
-        return out
+        return x + self.attention(normed, step), self.feed_forward(other)
 
 
 class SandwichBlock(PreNormBlock):
@@ -132,11 +145,12 @@ class SandwichBlock(PreNormBlock):
         self.attention_output_norm = make_norm(config.norm, config.channels)
         self.feed_forward_output_norm = make_norm(config.norm, config.channels)
 
-    def forward(self, x: Tensor, step: Step) -> Tensor:
-        """(B, T, C) -> (B, T, C)."""
-        x = x + self.attention_output_norm(self.attention(self.attention_norm(x), step))
-        out: Tensor = x + self.feed_forward_output_norm(self.feed_forward(self.feed_forward_norm(x)))
-        return out
+    def forward(self, x: Tensor, left: Tensor | None, step: Step) -> tuple[Tensor, Tensor | None]:
+        """See :meth:`PreNormBlock.forward`."""
+        normed, x = self.attention_norm.add(x, left)
+        attended = self.attention_output_norm(self.attention(normed, step))
+        normed, x = self.feed_forward_norm.add(x, attended)
+        return x, self.feed_forward_output_norm(self.feed_forward(normed))
 
 
 def make_block(config: GPTConfig, layer: int) -> nn.Module:

@@ -14,6 +14,7 @@ from torch import Tensor
 from gptapps.backbone.attention import Step
 from gptapps.backbone.config import GPTConfig
 from gptapps.backbone.rotary import DynamicScaling, LongRopeScaling, RotaryConfig, rotary_tables
+from gptapps.kernels import Packing
 
 
 class PackedStep(Step):
@@ -25,16 +26,24 @@ class PackedStep(Step):
         opening: tokens that all texts begin with.
         device: where the tensors lie.
         dtype: of the hidden states.
+        causal: False lets each token see what follows it in its text.
     """
 
     def __init__(
-        self, config: GPTConfig, texts: Sequence[int], opening: int, device: torch.device, dtype: torch.dtype
+        self,
+        config: GPTConfig,
+        texts: Sequence[int],
+        opening: int,
+        device: torch.device,
+        dtype: torch.dtype,
+        *,
+        causal: bool = True,
     ) -> None:
         total = opening + sum(texts)
         super().__init__(config, 1, total, None, [total], device, dtype)
-        self.texts, self.opening = tuple(texts), opening
-        self._counts = torch.tensor(self.texts, device=device)  # (N,)
-        self._places = torch.arange(max(self.texts), device=device).expand(len(self.texts), -1)  # (N, S)
+        self.packing, self.causal = Packing.of(texts, opening=opening, device=device), causal
+        self._counts = torch.tensor(self.packing.texts, device=device)  # (N,)
+        self._places = torch.arange(max(texts), device=device).expand(len(texts), -1)  # (N, S)
         self._real = self._places < self._counts.unsqueeze(1)
         first = torch.arange(opening, device=device)
         self.positions = torch.cat((first, opening + self._places[self._real])).unsqueeze(0)  # (1, T)

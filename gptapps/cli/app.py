@@ -16,6 +16,7 @@ from gptapps.cli.evaluate_commands import bench, evaluate
 from gptapps.cli.finetune_commands import finetune
 from gptapps.cli.map_command import map_files
 from gptapps.cli.model_commands import models
+from gptapps.cli.pretrain_command import pretrain
 from gptapps.cli.task_command import TaskCommand
 from gptapps.errors import GPTAppsError, UnknownNameError
 from gptapps.registry import suggestion
@@ -84,6 +85,7 @@ app.add_command(compare)
 app.add_command(report)
 app.add_command(check)
 app.add_command(finetune)
+app.add_command(pretrain)
 app.add_command(map_files)
 
 

@@ -1,13 +1,13 @@
-"""The options that say which data a task is learned from."""
+"""The options that say which data a task is learned from, and how its rows are read."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from gptapps.cli.evaluate_commands import name_value_pairs
+from gptapps.errors import OptionError
 
 if TYPE_CHECKING:
     from gptapps.training.data import DataPlan
@@ -17,7 +17,6 @@ _NOTHING = "none"
 
 def data_options() -> Iterator[click.Parameter]:
     """Yield the argument DATA and the options that :func:`data_plan` understands."""
-    pair: dict[str, Any] = {"multiple": True, "metavar": "NAME=VALUE,..."}
     yield click.Argument(["data"])
     yield click.Option(
         ["--validation"],
@@ -25,12 +24,22 @@ def data_options() -> Iterator[click.Parameter]:
         metavar="FILE|SHARE|none",
         help="Other data to try it on, or the share of DATA that is set aside for that; 0.1 by default.",
     )
+    yield from reading_options("The most rows of DATA to take.")
+
+
+def reading_options(limit: str) -> Iterator[click.Option]:
+    """Yield the options that say how rows become examples and which of them are taken.
+
+    Args:
+        limit: what ``--limit`` says in a help text.
+    """
+    pair: dict[str, Any] = {"multiple": True, "metavar": "NAME=VALUE,..."}
     yield click.Option(["--columns"], **pair, help="Which column a field is, such as text=sentence,label=target.")
     yield click.Option(["--where"], **pair, help="Take only rows whose column has that value, such as language=en.")
     yield click.Option(
         ["--label-names"], **pair, help="What labels in the data stand for, such as 0=negative,1=positive."
     )
-    yield click.Option(["--limit"], type=click.IntRange(min=1), help="The most rows of DATA to take.")
+    yield click.Option(["--limit"], type=click.IntRange(min=1), help=limit)
     yield click.Option(
         ["--sampling"],
         type=click.Choice(["first", "random"]),
@@ -65,6 +74,21 @@ def data_plan(task: str, given: dict[str, Any], options: Mapping[str, Any]) -> D
         seed=given.pop("seed"),
         options=options,
     )
+
+
+def name_value_pairs(given: Sequence[str], option: str) -> dict[str, str]:
+    """Return what an option gives as NAME=VALUE, several separated by commas.
+
+    Raises:
+        OptionError: a part is of another form.
+    """
+    pairs = {}
+    for part in (part for one in given for part in one.split(",")):
+        name, equals, value = part.partition("=")
+        if not (name.strip() and equals and value.strip()):
+            raise OptionError(f"--{option} has {part!r}: write NAME=VALUE, several separated by commas.")
+        pairs[name.strip()] = value.strip()
+    return pairs
 
 
 def _validation(given: str) -> str | float | None:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gptapps.cli.data_options import name_value_pairs, reading_options
 from gptapps.cli.evaluation_progress import RunProgress
 from gptapps.cli.late_command import LateCommand
 from gptapps.cli.task_command import SETUP_OPTIONS, call_options, pipeline_options
-from gptapps.errors import OptionError
 from gptapps.registry import PIPELINES
 from gptapps.task_catalog import resolve_task, tasks
 from gptapps.task_definition import TaskDefinition
@@ -208,24 +208,11 @@ def _loaded_model(options: Mapping[str, Any], progress: RunProgress) -> Language
 
 
 def _evaluation_options() -> Iterator[click.Option]:
-    pair: dict[str, Any] = {"multiple": True, "metavar": "NAME=VALUE,..."}
-    yield click.Option(["--columns"], **pair, help="Which column a field is, such as text=sentence,label=target.")
-    yield click.Option(["--where"], **pair, help="Take only rows whose column has that value, such as language=en.")
-    yield click.Option(
-        ["--label-names"], **pair, help="What labels in the data stand for, such as 0=negative,1=positive."
-    )
+    yield from reading_options("The most examples to evaluate.")
     yield click.Option(
         ["--shots"], type=click.IntRange(min=0), help="Worked examples from data; by default the task's own."
     )
     yield click.Option(["--shots-data"], help="Data to draw them from; by default the first rows of DATA.")
-    yield click.Option(["--limit"], type=click.IntRange(min=1), help="The most examples to evaluate.")
-    yield click.Option(
-        ["--sampling"],
-        type=click.Choice(["first", "random"]),
-        default="first",
-        help="Whether those are the first or drawn by the seed.",
-    )
-    yield click.Option(["--seed"], type=click.IntRange(min=0), default=0, help="Of all that is drawn; 0 by default.")
     yield click.Option(["--metrics"], metavar="NAME,...", help="Metrics instead of the task's own.")
     yield click.Option(["--baselines"], metavar="NAME,...", help="Baselines instead of the usual ones; '' for none.")
     yield click.Option(["--text-language"], help="Language tag of what is right, by which metrics split text.")
@@ -236,21 +223,6 @@ def _evaluation_options() -> Iterator[click.Option]:
     )
     yield click.Option(["--output"], type=_FOLDER, help="The run's folder; by default one below runs.")
     yield click.Option(["--json"], is_flag=True, help="Write one JSON line instead of a table.")
-
-
-def name_value_pairs(given: Sequence[str], option: str) -> dict[str, str]:
-    """Return what an option gives as NAME=VALUE, several separated by commas.
-
-    Raises:
-        OptionError: a part is of another form.
-    """
-    pairs = {}
-    for part in (part for one in given for part in one.split(",")):
-        name, equals, value = part.partition("=")
-        if not (name.strip() and equals and value.strip()):
-            raise OptionError(f"--{option} has {part!r}: write NAME=VALUE, several separated by commas.")
-        pairs[name.strip()] = value.strip()
-    return pairs
 
 
 def _names(given: str | None) -> tuple[str, ...] | None:

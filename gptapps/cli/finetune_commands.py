@@ -22,7 +22,7 @@ from gptapps.task_definition import TaskDefinition
 if TYPE_CHECKING:
     from gptapps.training.findings import Diagnosis
 
-_OF_THE_TASK = ("labels", "choices", "source", "target", "language", "overflow", "max_words")
+_OF_THE_TASK = ("labels", "choices", "source", "target", "language", "overflow", "max_words", "max_new_tokens")
 _NOT_OF_TRAINING = ("format", "lines")
 
 
@@ -62,7 +62,7 @@ class FinetuneCommand(LateCommand):
             definition,
             name=name,
             help=f"Train a model for this and measure it: {definition.summary}.\n\n"
-            "A head is learned on the frozen model unless another method is named.",
+            "Without --method a head is learned on the frozen model, which tasks that write text don't have.",
         )
 
     def make_params(self) -> list[click.Parameter]:

@@ -11,6 +11,7 @@ from gptapps.decoding.continuation import Continuation, choose_tokens
 from gptapps.decoding.prefix_tree import LEAST_SHARED, PrefixTree
 from gptapps.decoding.prompt_sharing import Prompt, PromptReader, reading_order
 from gptapps.decoding.request import Completion, Request
+from gptapps.decoding.token_steps import TokenSteps
 from gptapps.errors import InputTooLongError
 
 _PADDED_TOKENS = 4096  # the most that one joint prefill may encode, padding included
@@ -54,6 +55,7 @@ class BatchRun:
         self.is_arranged = True
         self.rows: list[Continuation] = []
         self.cache = self.model.new_cache(max_cache_bytes)
+        self.steps = TokenSteps(self.model, self.cache)
         self.returned: dict[int, dict[int, Completion]] = {}
 
     @property
@@ -85,7 +87,7 @@ class BatchRun:
         free = self.batch_size - len(self.rows)
         if (group := self._next_group(free)) and self._enter(group):
             return self._collect()
-        logits = self.model.next_token_logits([row.tokens[-1:] for row in self.rows], self.cache.all_rows())
+        logits = self.steps.logits([row.tokens[-1] for row in self.rows])
         choose_tokens(self.rows, logits, self.end_ids)
         return self._collect()
 

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from gptapps.decoding.request import Completion, ConstraintState, FinishReason, Request
-from gptapps.decoding.sampling import draw, penalize_repetition
+from gptapps.decoding.sampling import draw, draw_rows, penalize_repetition
 from gptapps.decoding.text_assembly import TextAssembly
+from gptapps.kernels.dispatch import uses_triton
 from gptapps.tokenization.tokenizer import Tokenizer
 
 
@@ -46,7 +47,7 @@ class Continuation:
         """Return the continuation number ``number`` of a request, for which the context has room for so many tokens."""
         generator = None
         if not request.sampling.greedy:
-            generator = torch.Generator().manual_seed((request.seed * 1_000_003 + number) % 2**63)
+            generator = torch.Generator().manual_seed(_seed(request, number))
         return cls(
             index,
             number,
@@ -82,28 +83,61 @@ class Continuation:
 
 def choose_tokens(rows: Sequence[Continuation], logits: Tensor, end_ids: frozenset[int]) -> None:
     """Append a token to each row for its logits, (B, V)."""
+    choose = _choose_together if uses_triton(None, logits) else _choose_one_by_one
+    for row, token, log_probability in zip(rows, *choose(rows, logits), strict=True):
+        row.take(token, log_probability, end_ids)
+
+
+def _choose_one_by_one(rows: Sequence[Continuation], logits: Tensor) -> tuple[list[int], list[float]]:
     normalizers = logits.logsumexp(1)
     best = logits.argmax(1).tolist()
     chosen = [best[place] if _plain(row) else _choose_one(row, logits[place]) for place, row in enumerate(rows)]
     picked = logits[torch.arange(len(rows), device=logits.device), torch.tensor(chosen, device=logits.device)]
-    for row, token, log_probability in zip(rows, chosen, (picked - normalizers).tolist(), strict=True):
-        row.take(token, log_probability, end_ids)
+    return chosen, (picked - normalizers).tolist()
+
+
+def _choose_together(rows: Sequence[Continuation], logits: Tensor) -> tuple[list[int], list[float]]:
+    open_logits = logits
+    if not all(_open(row) for row in rows):
+        open_logits = torch.stack([_open_logits(row, logits[place]) for place, row in enumerate(rows)])
+    ids, log_probabilities = draw_rows(
+        open_logits,
+        [row.request.sampling for row in rows],
+        [_seed(row.request, row.number) for row in rows],
+        [len(row.tokens) for row in rows],
+    )
+    if open_logits is not logits:  # what the model itself gave
+        log_probabilities = logits.gather(1, ids.unsqueeze(1)).squeeze(1) - logits.logsumexp(1)
+    both = torch.stack((ids.double(), log_probabilities.double())).tolist()  # one wait for the GPU
+    return [int(token) for token in both[0]], both[1]
 
 
 def _plain(row: Continuation) -> bool:
-    sampling = row.request.sampling
-    return sampling.greedy and sampling.repetition_penalty == 1 and row.constraint is None
+    return row.request.sampling.greedy and _open(row)
+
+
+def _open(row: Continuation) -> bool:
+    return row.request.sampling.repetition_penalty == 1 and row.constraint is None
 
 
 def _choose_one(row: Continuation, logits: Tensor) -> int:
-    sampling = row.request.sampling
-    logits = penalize_repetition(logits, {*row.request.tokens, *row.tokens}, sampling.repetition_penalty)
-    if row.constraint is not None:
-        ids, end = row.constraint.allowed(), row.constraint.end()
-        if end is not None and int(logits.argmax()) not in ids:
-            return end
-        allowed = torch.tensor(sorted(ids), device=logits.device)
-        logits = torch.full_like(logits, -torch.inf).index_copy(0, allowed, logits[allowed])
-    if sampling.greedy or row.generator is None:
+    logits = _open_logits(row, logits)
+    if row.request.sampling.greedy or row.generator is None:
         return int(logits.argmax())
-    return draw(logits, sampling, row.generator)
+    return draw(logits, row.request.sampling, row.generator)
+
+
+def _open_logits(row: Continuation, logits: Tensor) -> Tensor:
+    """Return the logits (V,) after the repetition penalty, -inf where the row may not go."""
+    logits = penalize_repetition(logits, {*row.request.tokens, *row.tokens}, row.request.sampling.repetition_penalty)
+    if row.constraint is None:
+        return logits
+    ids, end = row.constraint.allowed(), row.constraint.end()
+    if end is not None and int(logits.argmax()) not in ids:
+        ids = (end,)
+    allowed = torch.tensor(sorted(ids), device=logits.device)
+    return torch.full_like(logits, -torch.inf).index_copy(0, allowed, logits[allowed])
+
+
+def _seed(request: Request, number: int) -> int:
+    return (request.seed * 1_000_003 + number) % 2**63

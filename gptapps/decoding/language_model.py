@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from gptapps.backbone.gpt import GPTBackbone
 from gptapps.backbone.kv_cache import CacheRows, KVCache
+from gptapps.backbone.mask_embedding import is_masked_model
 from gptapps.backbone.peft_files import is_adapter
-from gptapps.errors import OptionError, ResourceError
+from gptapps.errors import CapabilityError, OptionError, ResourceError
 from gptapps.heads.loading import load_language_model
 from gptapps.model_store import PACKAGED_MODELS, PackagedModel, Progress, derived_directory, resolve
 from gptapps.tokenization.batch import TokenBatch
@@ -76,7 +77,7 @@ class LanguageModel:
             ModelError: it can't be found, fetched or read.
             OptionError, ResourceError: no such type or device.
         """
-        where = _device(device)
+        where = chosen_device(device)
         load = partial(
             cls._load, dtype=_dtype(dtype, where), device=where, revision=revision, offline=offline, progress=progress
         )
@@ -104,6 +105,12 @@ class LanguageModel:
         progress: Progress | None,
     ) -> LanguageModel:
         local = resolve(name, revision=revision, offline=offline, progress=progress)
+        if is_masked_model(local.path):
+            raise CapabilityError(
+                f"{name!r} was pre-trained on masked text and sees both directions, so it can't do what a pipeline "
+                "asks for: pre-train with the objective next-token, or fill masks with "
+                "gptapps.decoding.masked_model.MaskedModel."
+            )
         derived = derived_directory(local) if local.packaged else None
         backbone, head = load_language_model(
             local.path, dtype=dtype, device=device, derived=derived and derived / "weights"
@@ -194,7 +201,13 @@ def _log_probabilities(logits: Tensor, targets: Tensor) -> Tensor:
     return logits.gather(1, targets.unsqueeze(1)).squeeze(1) - logits.logsumexp(1)
 
 
-def _device(name: str | None) -> torch.device:
+def chosen_device(name: str | None) -> torch.device:
+    """Return the device of that name; None takes the GPU where there is one.
+
+    Raises:
+        OptionError: no such device.
+        ResourceError: it isn't there.
+    """
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -5,12 +5,13 @@ Symbols: B rows, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from gptapps import kernels
 from gptapps.errors import OptionError
 
 
@@ -94,3 +95,28 @@ def draw(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> int:
     probabilities = trimmed_probabilities(logits, sampling).double()
     waits = torch.empty(len(probabilities), dtype=torch.float64).exponential_(generator=generator)
     return int((probabilities.log() - waits.to(probabilities.device).log()).argmax())
+
+
+def draw_rows(
+    logits: Tensor, samplings: Sequence[Sampling], seeds: Sequence[int], steps: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """Choose a token for each row by :func:`gptapps.kernels.sample`, the greedy ones among them.
+
+    The random numbers are others than :func:`draw`'s: a seed reproduces its text on the same implementation.
+
+    Args:
+        logits: (B, V), repetition already penalized.
+        samplings: of each row.
+        seeds: of each row.
+        steps: how many tokens each row has drawn before.
+
+    Returns:
+        Ids (B,) and the log-probability (B,) that the logits give to each.
+    """
+    decimals = torch.tensor([(one.temperature, one.top_p, one.min_p) for one in samplings]).T
+    whole = torch.tensor([[one.top_k or 0 for one in samplings], list(seeds), list(steps)])
+    temperature, top_p, min_p = decimals.contiguous().to(logits.device)
+    top_k, seed, step = whole.to(logits.device)
+    return kernels.sample(
+        logits, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, seeds=seed, steps=step
+    )

@@ -10,6 +10,7 @@ from gptapps.evaluation.evaluator import Evaluator, Gold, Kind
 from gptapps.examples import (
     ChoiceExample,
     ClassificationExample,
+    GenerationExample,
     MultiLabelExample,
     QuestionExample,
     ScoringExample,
@@ -20,7 +21,7 @@ from gptapps.metrics.calibration import Probabilities
 from gptapps.metrics.choices import AccuracyNorm
 from gptapps.metrics.classification import Brier, CalibrationError, LogLoss
 from gptapps.metrics.score import Metric
-from gptapps.outputs import Answer, Choice, Classification, Labelling, Likelihood, Summary, Translation
+from gptapps.outputs import Answer, Choice, Classification, Generation, Labelling, Likelihood, Summary, Translation
 from gptapps.pipelines.base import Pipeline
 from gptapps.pipelines.choice_rows import choice_fields
 
@@ -29,6 +30,7 @@ __all__ = [
     "ChoiceEvaluator",
     "ClassificationEvaluator",
     "Evaluator",
+    "GenerationEvaluator",
     "Gold",
     "Kind",
     "MultiLabelEvaluator",
@@ -188,6 +190,18 @@ class SummarizationEvaluator(Evaluator):
         return {"text": example.text, "summary": _first(example.summaries, "summary")}
 
 
+class GenerationEvaluator(Evaluator):
+    """What was written against every completion that is right."""
+
+    example_type = GenerationExample
+    output_type = Generation
+    gold_field = "completions"
+
+    def shot(self, example: GenerationExample, options: Mapping[str, Any]) -> Mapping[str, str]:
+        """Refuse: the text is the whole prompt."""
+        raise OptionError("A text to continue stands as it is, without worked examples: leave shots out.")
+
+
 class ScoringEvaluator(Evaluator):
     """A text's likelihood; the text is its own reference."""
 
@@ -221,6 +235,7 @@ _EVALUATORS: tuple[Evaluator, ...] = (
     ChoiceEvaluator(),
     TranslationEvaluator(),
     SummarizationEvaluator(),
+    GenerationEvaluator(),
     ScoringEvaluator(),
 )
 
@@ -235,8 +250,8 @@ def evaluator_for(task: str, kind: type[Pipeline[Any, Any]]) -> Evaluator:
         if issubclass(kind.example_type, evaluator.example_type):
             return evaluator
     raise OptionError(
-        f"The task {task!r} can't be evaluated, because its examples hold nothing that says what is right: "
-        "evaluate a task of classification, question answering, multiple choice, translation, summarization or scoring."
+        f"The task {task!r} can't be evaluated, because its examples hold nothing that says what is right: evaluate "
+        "one of classification, question answering, multiple choice, translation, summarization, generation or scoring."
     )
 
 

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from gptapps.decoding.language_model import LanguageModel
 from gptapps.metrics.score import installed_version
 from gptapps.pipelines.base import Pipeline
@@ -99,9 +101,14 @@ def prompt_identity(pipeline: Pipeline[Any, Any], options: Mapping[str, Any]) ->
 
 def runtime(model: LanguageModel) -> dict[str, Any]:
     """Return where and in which numbers the model runs, and the versions of what the numbers come from."""
+    return runtime_on(model.backbone.device, model.backbone.dtype)
+
+
+def runtime_on(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    """Return what :func:`runtime` does for a model that is there, for one that isn't yet."""
     versions = {name: installed_version(name) for name in _LIBRARIES}
     return {
-        "runtime": {"device": model.backbone.device.type, "dtype": str(model.backbone.dtype).removeprefix("torch.")},
+        "runtime": {"device": device.type, "dtype": str(dtype).removeprefix("torch.")},
         "versions": {"python": ".".join(platform.python_version_tuple()[:2]), **versions},
     }
 

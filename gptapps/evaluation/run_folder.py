@@ -14,8 +14,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +22,7 @@ from typing import Any, BinaryIO
 
 from filelock import FileLock, Timeout
 
-from gptapps.cache_files import durable
+from gptapps.cache_files import durable, output_errors
 from gptapps.errors import DataError, OptionError, ResourceError
 from gptapps.evaluation.manifest import Manifest
 
@@ -86,7 +85,7 @@ class RunFolder:
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path = path
-        with _disk_errors(path):
+        with output_errors(path):
             path.mkdir(parents=True, exist_ok=True)
             self._lock = FileLock(path / _LOCK)
             try:
@@ -94,7 +93,7 @@ class RunFolder:
             except Timeout:
                 raise ResourceError(f"Another process works on the run in {path}: wait for it to end.") from None
         try:
-            with _disk_errors(path):
+            with output_errors(path):
                 for leftover in path.glob("*.unfinished"):
                     leftover.unlink()
                 self._require_same_run(manifest)
@@ -111,7 +110,7 @@ class RunFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with _disk_errors(self.path):
+        with output_errors(self.path):
             try:
                 self._sync()
             finally:
@@ -124,7 +123,7 @@ class RunFolder:
         Raises:
             ResourceError: the disk is full or can't be written.
         """
-        with _disk_errors(self.path):
+        with output_errors(self.path):
             self._file.write(finished.as_line())
             self._file.flush()
             if time.monotonic() - self._synced >= _SYNC_SECONDS:
@@ -137,7 +136,7 @@ class RunFolder:
         Raises:
             ResourceError: the disk is full or can't be written.
         """
-        with _disk_errors(self.path):
+        with output_errors(self.path):
             self._sync()
             with durable(self.path / REPORT) as file:
                 file.write((json.dumps(content, ensure_ascii=False, indent=2) + "\n").encode())
@@ -202,15 +201,3 @@ def read_manifest(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise DataError(f"{path / MANIFEST} is no manifest: name the folder of a run.")
     return content
-
-
-@contextmanager
-def _disk_errors(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise ResourceError(
-            f"The run folder {folder} can't be written ({reason}): make room, or name another folder as output; "
-            "what was finished is kept."
-        ) from error

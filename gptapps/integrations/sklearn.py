@@ -40,12 +40,22 @@ _MEMORY = FeatureMemory()
 class _OnFrozenModel(BaseEstimator):  # type: ignore[misc]
     """What both estimators share: which model, which layer, and the texts they take."""
 
-    model: str | LanguageModel
-    layer: int | None
-    poolings: Sequence[str]
-    task: str
-    language: str | None
-    device: str | None
+    def __init__(
+        self,
+        model: str | LanguageModel = DEFAULT_MODEL,
+        *,
+        layer: int | None = None,
+        poolings: Sequence[str] = POOLINGS,
+        task: str = "classify",
+        language: str | None = None,
+        device: str | None = None,
+    ) -> None:
+        self.model = model
+        self.layer = layer
+        self.poolings = poolings
+        self.task = task
+        self.language = language
+        self.device = device
 
     def _features(self, texts: Texts) -> npt.NDArray[np.float32]:
         model = self._loaded()
@@ -115,23 +125,6 @@ class GPTFeatures(TransformerMixin, _OnFrozenModel):  # type: ignore[misc]
         >>> stars.fit(["Loved it.", "Never again."], [5, 1]).predict(["Fine."])        # doctest: +SKIP
     """
 
-    def __init__(
-        self,
-        model: str | LanguageModel = DEFAULT_MODEL,
-        *,
-        layer: int | None = None,
-        poolings: Sequence[str] = POOLINGS,
-        task: str = "classify",
-        language: str | None = None,
-        device: str | None = None,
-    ) -> None:
-        self.model = model
-        self.layer = layer
-        self.poolings = poolings
-        self.task = task
-        self.language = language
-        self.device = device
-
     def fit(self, X: Texts, y: object = None) -> Self:
         """Check the texts; there is nothing to learn."""
         texts, model = _checked(X), self._loaded()
@@ -184,14 +177,9 @@ class GPTClassifier(ClassifierMixin, _OnFrozenModel):  # type: ignore[misc]
         language: str | None = None,
         device: str | None = None,
     ) -> None:
-        self.model = model
-        self.layer = layer
-        self.poolings = poolings
+        super().__init__(model, layer=layer, poolings=poolings, task=task, language=language, device=device)
         self.penalty = penalty
         self.class_weight = class_weight
-        self.task = task
-        self.language = language
-        self.device = device
 
     def fit(self, X: Texts, y: Sequence[Any], sample_weight: Sequence[float] | None = None) -> Self:
         """Learn from texts and their labels; what was learned before is forgotten.

@@ -86,7 +86,7 @@ def rotary(x: Tensor, cos: Tensor, sin: Tensor, *, interleaved: bool) -> Tensor:
     size = cos.shape[-1]
     turned, rest = (x, None) if size == x.shape[-1] else (x[..., :size], x[..., size:])
     if interleaved:
-        partner = turned.reshape(*turned.shape[:-1], -1, 2).flip(-1).reshape(turned.shape)
+        partner = turned.reshape(*turned.shape[:-1], size // 2, 2).flip(-1).reshape(turned.shape)
     else:
         partner = turned.roll(size // 2, -1)
     turned = torch.addcmul(turned * cos, partner, sin)

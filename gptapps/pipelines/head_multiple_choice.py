@@ -117,7 +117,7 @@ def _choice(choices: Sequence[str], shares: Sequence[float], read: Sequence[Head
         text=choices[best],
         score=scores[best],
         scores={choices[place]: scores[place] for place in ranked},
-        log_likelihoods=dict(zip(choices, shares, strict=True)),
+        log_likelihoods={},
         usage=Usage(
             input_tokens=sum(len(one.ids) for one in read),
             output_tokens=0,

@@ -1,6 +1,7 @@
 """Several labels for a text: those that are likelier behind it than a label is on average.
 
-Shares among labels rank them well and say little about how many fit; a trained head judges each by itself.
+Shares among labels rank them well and say little about how many fit, unless the model was trained to share its
+probability among those that do; a trained head judges each by itself.
 """
 
 from __future__ import annotations
@@ -10,16 +11,21 @@ from typing import Any, ClassVar, overload
 
 from typing_extensions import Unpack
 
+from gptapps.decoding.choice_scoring import Choices
 from gptapps.decoding.language_model import LanguageModel
 from gptapps.examples import ClassificationExample, MultiLabelExample
 from gptapps.outputs import Labelling, Usage
 from gptapps.pipelines.base import Many, Pipeline, Setup
 from gptapps.pipelines.classification import ClassificationPipeline
 from gptapps.pipelines.options import MultiLabelOptions
+from gptapps.prompts.adapters import Prompt
 from gptapps.task_definition import TaskDefinition
 
 FITTING = 0.5
 """The score from which on a label counts as fitting."""
+
+NO_LABEL = "none"
+"""What a model says of a text that no label fits, where the task has the behaviour ``no_label = "possible"``."""
 
 
 class MultiLabelPipeline(Pipeline[MultiLabelExample, Labelling]):
@@ -70,11 +76,21 @@ class MultiLabelPipeline(Pipeline[MultiLabelExample, Labelling]):
     def predict(self, examples: Iterable[MultiLabelExample], options: Mapping[str, Any]) -> Iterator[Labelling]:
         """Yield the labels of each example."""
         known = tuple(options.get("labels", self.definition.labels))
+        candidates = self.candidates(known)
         single = (ClassificationExample(**one.model_dump(exclude={"label"})) for one in examples)
-        for output in self._shares.predict(single, options):
+        for output in self._shares.predict(single, {**options, "labels": candidates}):
             # An equal share comes to a score of a half.
-            scores = [len(known) * output.scores[label] for label in known]
+            scores = [len(candidates) * output.scores[label] for label in known]
             yield labelling(known, [score / (1 + score) for score in scores], output.usage)
+
+    def candidates(self, labels: Sequence[str]) -> tuple[str, ...]:
+        """Return what the probability is shared among: the labels, and :data:`NO_LABEL` where there may be none."""
+        may_be_none = self.definition.behaviour("no_label") == "possible" and NO_LABEL not in labels
+        return (*labels, NO_LABEL) if may_be_none else tuple(labels)
+
+    def encoded_choices(self, prompt: Prompt, wordings: Sequence[str]) -> Choices:
+        """Return the ids of a prompt and of each candidate's wording behind it, as they are scored."""
+        return self._shares.encoded_choices(prompt, wordings)
 
 
 def labelling(labels: Sequence[str], scores: Sequence[float], usage: Usage) -> Labelling:

@@ -75,6 +75,7 @@ FAMILIES: Final[Mapping[str, Family]] = MappingProxyType(
             optional=("text_pair",),
             shots="none",
             keys=("labels", "label_words", "content_free"),
+            behaviours=MappingProxyType({"no_label": ("never", "possible")}),
         ),
         "question_answering": Family(
             required=("question", "context"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import tokenizers
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
@@ -21,6 +21,11 @@ from gptapps.tokenization.special_tokens import add_missing_tokens, role_tokens,
 
 _END_OF_TEXT = "<|endoftext|>"
 _UNKNOWN = "<unk>"
+_VOCABULARY_FILES = (
+    ("vocab.json", "merges.txt"),
+    ("encoder.json", "vocab.bpe"),  # as GPT-2 was published
+    ("encoder_bpe_40000.json", "vocab_40000.bpe"),  # as GPT-1 was
+)
 
 
 def read_directory(directory: Path) -> TokenizerParts:
@@ -72,9 +77,9 @@ def _read_tokenizer_json(path: Path) -> tokenizers.Tokenizer:
 
 
 def _read_vocabulary(directory: Path, settings: Mapping[str, Any]) -> tuple[tokenizers.Tokenizer, dict[str, str]]:
-    path = directory / "vocab.json"
-    merges_path = directory / "merges.txt"
-    if not path.is_file() or not merges_path.is_file():
+    pairs = ((directory / vocabulary, directory / merges) for vocabulary, merges in _VOCABULARY_FILES)
+    path, merges_path = next((both for both in pairs if all(one.is_file() for one in both)), (None, None))
+    if path is None or merges_path is None:
         _refuse_incomplete(directory)
     vocabulary = _json_object(path)
     if not vocabulary or not all(isinstance(token_id, int) for token_id in vocabulary.values()):
@@ -94,7 +99,7 @@ def _read_vocabulary(directory: Path, settings: Mapping[str, Any]) -> tuple[toke
     return backend, dict.fromkeys(("bos_token", "eos_token", "unk_token"), _END_OF_TEXT)
 
 
-def _refuse_incomplete(directory: Path) -> None:
+def _refuse_incomplete(directory: Path) -> NoReturn:
     if (directory / "tokenizer.model").is_file():
         raise UnsupportedModelError(
             f"{directory} has its tokenizer only as the SentencePiece file tokenizer.model: "

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from gptapps.errors import OptionError
 from gptapps.evaluation.selection import Item
-from gptapps.examples import Example, GenerationExample, ScoringExample
+from gptapps.examples import Example, ScoringExample
 from gptapps.pipelines.factory import pipeline
 from gptapps.pipelines.languages import prompt_language
 from gptapps.registry import suggestion
@@ -113,7 +113,7 @@ def augmented(
 
 
 def translator(model: str, **options: Any) -> Translate:
-    """Return what translates with a model.
+    """Return what translates with a model; what it translated once, as for another fold, it remembers.
 
     Args:
         model: a model that can, such as ``"gemma-3-270m"``.
@@ -124,15 +124,19 @@ def translator(model: str, **options: Any) -> Translate:
         ModelError: it can't be found, fetched or read.
     """
     task = pipeline("translate", model=model, **options)
+    known: dict[tuple[str, str, str], str] = {}
 
     def translate(texts: Sequence[str], source: str, target: str) -> Sequence[str]:
-        return [output.text for output in task(list(texts), source=source, target=target)]
+        fresh = [text for text in dict.fromkeys(texts) if (text, source, target) not in known]
+        outputs = task(fresh, source=source, target=target) if fresh else ()
+        known.update(((text, source, target), output.text) for text, output in zip(fresh, outputs, strict=True))
+        return [known[text, source, target] for text in texts]
 
     return translate
 
 
 def _fields(example: Example) -> list[str]:
-    if isinstance(example, GenerationExample | ScoringExample):
+    if isinstance(example, ScoringExample):
         raise OptionError(
             "The texts of this task are what is learned, so they can't be changed: leave augmentation out."
         )
@@ -153,14 +157,19 @@ def _back_translated(examples: Sequence[Example], translate: Translate) -> list[
             places[prompt_language(getattr(example, name))].append((place, name))
     made = list(examples)
     for language, pivot in _PIVOT.items():
-        if not places[language]:
-            continue
         texts = [getattr(examples[place], name) for place, name in places[language]]
-        back = translate(translate(texts, language, pivot), pivot, language)
-        for (place, name), text in zip(places[language], back, strict=True):
+        there = _translated(texts, language, pivot, translate)
+        for (place, name), text in zip(places[language], _translated(there, pivot, language, translate), strict=True):
             if text.strip():
                 made[place] = made[place].model_copy(update={name: text})
     return made
+
+
+def _translated(texts: Sequence[str], source: str, target: str, translate: Translate) -> list[str]:
+    """Return the translations; of a text that holds nothing, as one that came to nothing before, itself."""
+    some = [text for text in texts if text.strip()]
+    found = iter(translate(some, source, target) if some else ())
+    return [next(found) if text.strip() else text for text in texts]
 
 
 def _copies(items: Sequence[Item], examples: Sequence[Example]) -> list[Item]:

@@ -8,6 +8,8 @@ from typing import Literal
 
 import numpy as np
 
+from gptapps.errors import OptionError
+from gptapps.evaluation.evaluators import Kind
 from gptapps.metrics.confidence import FloatArray
 
 ClassWeights = Literal["none", "balanced"]
@@ -28,3 +30,20 @@ def example_weights(labels: Sequence[Hashable], how: ClassWeights) -> FloatArray
         return np.ones(len(labels))
     counts = Counter(labels)
     return np.array([len(labels) / (len(counts) * counts[label]) for label in labels])
+
+
+def require_class_weights(how: ClassWeights, kind: Kind) -> None:
+    """Refuse class weights where no example has one label.
+
+    Args:
+        how: what the option says.
+        kind: what the task's examples are judged by.
+
+    Raises:
+        OptionError: they are asked for and would mean nothing.
+    """
+    if how != "none" and kind != "labels":
+        where = (
+            "one label a text, and here there may be several" if kind == "label_sets" else "labels, and here are none"
+        )
+        raise OptionError(f"Class weights are for {where}: leave them out.")

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gptapps.errors import OptionError
 from gptapps.evaluation.measures import metrics_for
 from gptapps.examples import ClassificationExample, MultiLabelExample
 from gptapps.heads.features import Features
@@ -82,8 +81,6 @@ def _targets(job: Job, settings: HeadSettings) -> tuple[npt.NDArray[np.int64], F
     labels, golds = job.definition.labels, gold_labels(job.data, job.data.train)
     if job.data.evaluator.kind != "label_sets":
         return np.array([labels.index(gold) for gold in golds]), example_weights(golds, settings.class_weights)
-    if settings.class_weights != "none":
-        raise OptionError("Class weights are for one label a text, and here there may be several: leave them out.")
     sets = [labels_of(job.data.evaluator.gold(item.example)) for item in job.data.train]
     fits = np.array([[label in one for label in labels] for one in sets], np.int64)
     return fits, np.ones(len(sets))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from gptapps.datasets import HUB_PREFIX, format_of
+from gptapps.decoding.language_model import LanguageModel
 from gptapps.errors import DataError
 from gptapps.evaluation.selection import Source
 from gptapps.model_store import Progress
@@ -24,7 +26,7 @@ from gptapps.training.row_checks import row_findings, text_findings
 def diagnose(
     plan: DataPlan,
     *,
-    model: str | None = None,
+    model: str | LanguageModel | None = None,
     limit: int | None = None,
     revision: str | None = None,
     offline: bool = False,
@@ -37,7 +39,8 @@ def diagnose(
 
     Args:
         plan: which data, and how it is read.
-        model: the model that is to learn; None leaves out what needs its tokenizer, which is what doesn't fit.
+        model: the model that is to learn, by name or loaded; None leaves out what needs its tokenizer, which is what
+            doesn't fit.
         limit: the most tokens of prompt and target together; by default what the model holds.
         revision, offline, progress: of the model, as :func:`gptapps.training.outline.outlined_model` takes them.
 
@@ -70,7 +73,10 @@ def diagnose(
         return Diagnosis(in_order(findings), None)
     data = assembled(plan, rows, labels, parts)
     if model is not None:
-        outlined = outlined_model(model, revision=revision, offline=offline, progress=progress)
+        if isinstance(model, LanguageModel):
+            outlined = replace(model, packaged=None)  # as with an outline, what it is able to do is not asked
+        else:
+            outlined = outlined_model(model, revision=revision, offline=offline, progress=progress)
         findings += length_findings(data, outlined, limit)
     healthy = all(finding.severity == "warning" for finding in findings)
     return Diagnosis(in_order(findings), data if healthy else None)

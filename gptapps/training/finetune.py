@@ -27,6 +27,7 @@ class FinetuneOptions(SetupOptions, HeadOptions, LoraOptions, PromptOptions, tot
         choices: of multiple choice, where rows bring none.
         source, target: languages of a translation.
         max_words: of a summary.
+        max_new_tokens: the most that is written, on validation examples as well as later.
     """
 
     language: str
@@ -36,6 +37,7 @@ class FinetuneOptions(SetupOptions, HeadOptions, LoraOptions, PromptOptions, tot
     source: str
     target: str
     max_words: int
+    max_new_tokens: int
 
 
 def finetune(
@@ -74,7 +76,8 @@ def finetune(
         columns, where, label_names: how rows become examples, as :func:`gptapps.evaluate` has them.
         limit: the most rows of ``train``.
         sampling: whether those are the ``"first"`` or drawn at ``"random"``.
-        folds: train and measure on so many folds as well, which gives every metric an interval over folds.
+        folds: train and measure on so many folds as well, which gives every metric an interval over folds. The head
+            that is kept then learns from all of ``train``; the other methods keep the share aside by which they stop.
         per_label: learn from so many examples of each label only.
         seeds: train with so many seeds, each with a draw of its own where ``per_label`` is given, and report mean and
             spread; the first seed's model is kept.

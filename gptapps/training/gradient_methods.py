@@ -32,7 +32,13 @@ from gptapps.task_definition import TaskDefinition
 from gptapps.training.carrier import accelerator
 from gptapps.training.class_weights import example_weights
 from gptapps.training.data import gold_labels
-from gptapps.training.gradient_options import GradientOptions, GradientSettings, LoraOptions, PromptOptions
+from gptapps.training.gradient_options import (
+    VIRTUAL_TOKENS,
+    FullOptions,
+    GradientSettings,
+    LoraOptions,
+    PromptOptions,
+)
 from gptapps.training.lessons import Lesson, LessonMaker
 from gptapps.training.loop import Trainer
 from gptapps.training.lora import ALL, install_low_rank, merge_learned
@@ -84,6 +90,7 @@ class LoraMethod:
 
     options_type = LoraOptions
     many_processes = True
+    stops_early = True
 
     def fit(self, job: Job) -> FittedByGradients:
         """Learn the updates and merge them into the model in memory.
@@ -110,8 +117,9 @@ class LoraMethod:
 class FullMethod:
     """Learns every weight, in float32."""
 
-    options_type = GradientOptions
+    options_type = FullOptions
     many_processes = True
+    stops_early = True
 
     def fit(self, job: Job) -> FittedByGradients:
         """Learn the weights; raises as :meth:`LoraMethod.fit` does."""
@@ -125,6 +133,7 @@ class PromptMethod:
 
     options_type = PromptOptions
     many_processes = True
+    stops_early = True
 
     def fit(self, job: Job) -> FittedByGradients:
         """Learn the prompt, which begins as tokens of the vocabulary; raises as :meth:`LoraMethod.fit` does."""
@@ -175,6 +184,7 @@ def _learn(job: Job, model: LanguageModel, *, learning_rate: float) -> Learned:
         },
         evaluation=_evaluation(job, pipeline.model, setup, settings, maker, loss),
         told=job.progress,
+        shard=job.options.get("shard", False),
     )
     learned = trainer.run()
     loss.eval()
@@ -243,7 +253,7 @@ def _fitted(
 def _first_prompt(job: Job, model: LanguageModel) -> Tensor:
     """Return the embeddings of tokens drawn from the vocabulary, which are nearer to a good prompt than noise."""
     generator = torch.Generator().manual_seed(job.seed)
-    count = job.options.get("virtual_tokens", 20)
+    count = job.options.get("virtual_tokens", VIRTUAL_TOKENS)
     drawn = torch.randint(model.backbone.config.vocabulary_size, (count,), generator=generator)
     return model.backbone.token_embedding.weight.detach()[drawn].float().clone()
 

@@ -17,6 +17,9 @@ from gptapps.training.recipe import Recipe
 MAX_LENGTH = 2048
 """Tokens of a prompt and its target together, where the option doesn't say."""
 
+VIRTUAL_TOKENS = 20
+"""How many stand in front of every prompt where it is learned, and the option doesn't say."""
+
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -44,7 +47,13 @@ class GradientOptions(TypedDict, total=False):
     checkpoint_every: Annotated[int, Field(ge=1, description="updates between checkpoints; by default by the clock")]
 
 
-class LoraOptions(GradientOptions, total=False):
+class FullOptions(GradientOptions, total=False):
+    """Options of ``method="full"``."""
+
+    shard: Annotated[bool, Field(description="spread what is learned over torchrun's processes")]
+
+
+class LoraOptions(FullOptions, total=False):
     """Options of ``method="lora"``."""
 
     rank: Annotated[int, Field(ge=1, description="of the updates; 16")]

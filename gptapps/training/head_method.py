@@ -141,10 +141,8 @@ class HeadMethod:
         """
         module, _, function = _FAMILIES[job.definition.pipeline].partition(":")
         learn: Learner = getattr(import_module(module), function)
-        if "class_weights" in job.options and not job.definition.labels:
-            raise OptionError("Class weights are for labels, and this task has none: leave them out.")
-        places = job.definition.pipeline in _OF_PLACES
-        head, name, details = learn(job, HeadSettings.of(job.options, job.model, places=places))
+        settings = HeadSettings.of(job.options, job.model, places=job.definition.pipeline in _OF_PLACES)
+        head, name, details = learn(job, settings)
         model = replace(job.model, task_head=head.eval(), packaged=None)
         return FittedHead(model, job.definition.model_copy(update={"head": name}), head.settings(), details)
 

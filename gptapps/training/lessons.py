@@ -11,10 +11,18 @@ from gptapps.decoding.text_scoring import scoring_windows
 from gptapps.errors import DataError, OptionError
 from gptapps.evaluation.evaluators import Evaluator
 from gptapps.evaluation.selection import Item
-from gptapps.examples import ChoiceExample, ClassificationExample, QuestionExample, ScoringExample
+from gptapps.examples import (
+    ChoiceExample,
+    ClassificationExample,
+    GenerationExample,
+    MultiLabelExample,
+    QuestionExample,
+    ScoringExample,
+)
 from gptapps.pipelines.base import Pipeline
 from gptapps.pipelines.classification import ClassificationPipeline
 from gptapps.pipelines.fitting import Piece, fit
+from gptapps.pipelines.multi_label import NO_LABEL, MultiLabelPipeline
 from gptapps.pipelines.multiple_choice import MultipleChoicePipeline
 from gptapps.pipelines.writing import encode_prompt
 from gptapps.prompts.adapters import Prompt
@@ -84,7 +92,7 @@ class LessonMaker:
         made: list[Lesson] = []
         for item, weight in zip(items, weights or [1.0] * len(items), strict=True):
             try:
-                made += (replace(lesson, weight=weight) for lesson in self._of(item.example))
+                made += (replace(lesson, weight=lesson.weight * weight) for lesson in self._of(item.example))
             except DataError as error:
                 raise DataError(f"{item.where}: {error}") from None
         if not made:
@@ -95,6 +103,8 @@ class LessonMaker:
         match example, self._pipeline:
             case ClassificationExample(), ClassificationPipeline():
                 return [self._label(example, self._pipeline)]
+            case MultiLabelExample(), MultiLabelPipeline():
+                return self._labels(example, self._pipeline)
             case ChoiceExample(), MultipleChoicePipeline():
                 return [self._choice(example, self._pipeline)]
             case QuestionExample(), _:
@@ -115,6 +125,22 @@ class LessonMaker:
         wordings = [adapter.wording(label) for label in labels]
         gold = labels.index(str(example.label))
         return self._chosen(fields, "text", lambda prompt: pipeline.encoded_choices(prompt, wordings), adapter, gold)
+
+    def _labels(self, example: MultiLabelExample, pipeline: MultiLabelPipeline) -> list[Lesson]:
+        """Return a lesson for each label, which share the example's weight as the labels share the probability."""
+        fields, adapter = self._fields(example), self._adapter(example)
+        labels = pipeline.candidates(fields["labels"])
+        wordings = [adapter.wording(label) for label in labels]
+        encode: Callable[[Prompt], Choices] = lambda prompt: pipeline.encoded_choices(prompt, wordings)  # noqa: E731
+        golds = tuple(dict.fromkeys(example.label)) or (NO_LABEL,)
+        return [
+            replace(
+                self._chosen({**fields, "labels": labels}, "text", encode, adapter, labels.index(gold)),
+                weight=1 / len(golds),
+            )
+            for gold in golds
+            if gold in labels
+        ]
 
     def _choice(self, example: ChoiceExample, pipeline: MultipleChoicePipeline) -> Lesson:
         choices = example.choices or tuple(self._options.get("choices", ()))
@@ -159,7 +185,9 @@ class LessonMaker:
         def length(text: str) -> int:
             return len(encode_prompt(self._model, adapter.render({**fields, cut: text})))
 
-        piece = self._fitted(str(fields[cut]), length, room=len(target))[0]
+        # An instruction mostly stands behind what it is about, so its end is kept, as when it is followed.
+        keep_end = isinstance(example, GenerationExample)
+        piece = self._fitted(str(fields[cut]), length, room=len(target), keep_end=keep_end)[0]
         prompt = adapter.render({**fields, cut: piece.text})
         return _lesson(encode_prompt(self._model, prompt), self._spelled(prompt, gold))
 

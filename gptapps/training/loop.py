@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,19 @@ from gptapps.errors import OptionError
 from gptapps.training.board import Board
 from gptapps.training.checkpoints import Checkpoints, Progress
 from gptapps.training.optimizer import learning_rate_factor, make_optimizer, optimizer_tensors, restore_optimizer
-from gptapps.training.packing import Pack, Schedule
+from gptapps.training.packing import Pack, Updates
 from gptapps.training.recipe import Evaluation, Learned, Recipe
+from gptapps.training.sharding import (
+    added_up_later,
+    agreed,
+    all_gathered,
+    gathered,
+    give_back,
+    most,
+    spread,
+    spread_like,
+    whole,
+)
 
 Told = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is, and how much there is."""
@@ -48,16 +59,22 @@ class Trainer:
         identity: everything else that decides what is learned, for telling trainings apart.
         evaluation: how the model is judged; None keeps the last weights.
         told: called after each update.
+        shard: spread what is learned over the processes; see :mod:`gptapps.training.sharding`.
+
+    Attributes:
+        learning: what the updates change: the module, or its spread copy.
     """
 
     module: nn.Module
-    schedule: Schedule
+    schedule: Updates
     recipe: Recipe
     carrier: Any
     folder: Path
     identity: Mapping[str, Any]
     evaluation: Evaluation | None = None
     told: Told | None = None
+    shard: bool = False
+    learning: nn.Module = field(init=False)
     _saved_at: float = field(default=0.0, init=False)
     _save_seconds: float = field(default=0.0, init=False)
 
@@ -68,14 +85,15 @@ class Trainer:
             OptionError: the folder holds another training, or the loss became infinite.
             ResourceError: the disk is full.
         """
+        self.learning = spread(self.module, self.carrier.device) if self.shard else self.module
         optimizer = make_optimizer(
-            self.module.named_parameters(),
+            self.learning.named_parameters(),
             learning_rate=self.recipe.learning_rate,
             weight_decay=self.recipe.weight_decay,
         )
         checkpoints = Checkpoints(self.folder / "checkpoints", self.identity)
         progress, best = self._resume(checkpoints, optimizer)
-        model, stepping = self.carrier.prepare(self.module, optimizer)
+        model, stepping = self._prepared(optimizer)
         board = Board(self.folder / "logs" if self.carrier.is_main_process else None, progress.update)
         self._saved_at = time.monotonic()
         written = best  # what the newest checkpoint holds
@@ -100,9 +118,17 @@ class Trainer:
         self.carrier.wait_for_everyone()
         if best:
             self._put(best)
+        if self.shard:
+            give_back(self.module, self.learning)
         return Learned(
             tuple(progress.updates), tuple(progress.evaluations), progress.best, progress.stopped, progress.seconds
         )
+
+    def _prepared(self, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, Any]:
+        if self.shard:  # accelerate would copy the whole module to every process
+            return self.learning, self.carrier.prepare(optimizer)
+        model, stepping = self.carrier.prepare(self.module, optimizer)
+        return model, stepping
 
     def _update(self, model: nn.Module, optimizer: Any, update: int) -> dict[str, float]:
         rate = self.recipe.learning_rate * learning_rate_factor(
@@ -113,18 +139,18 @@ class Trainer:
         processes, process = self.carrier.num_processes, self.carrier.process_index
         # What is drawn in an update depends on its number only, so no state of it has to be kept.
         torch.manual_seed((self.recipe.seed * 1_000_003 + update) * processes + process)
-        lessons = self.schedule.lessons_of(update)
-        weight = sum(lesson.weight * len(lesson.target) for lesson in lessons)
-        packs = self.schedule.packs(update, process)
+        weight, targets = self.schedule.amount(update)
+        packs = self._packs(update, process)
         model.train()
         total = torch.zeros((), device=self.carrier.device)
-        for number, pack in enumerate(packs or [_idle(self.schedule.packs(update, 0)[0])], 1):
-            waits = number < len(packs)  # processes add their gradients up with the last pack
-            with self.carrier.no_sync(model) if waits else nullcontext(), self.carrier.autocast():
-                loss = model(pack)
-            total += loss.detach()
-            # Processes average their gradients; the sum over all targets divided by their weight is wanted.
-            self.carrier.backward(loss * (processes / weight))
+        for number, pack in enumerate(packs, 1):
+            # Processes add their gradients up with the last pack.
+            with self._waiting(model) if number < len(packs) else nullcontext():
+                with self.carrier.autocast():
+                    loss = model(pack)
+                total += loss.detach()
+                # Processes average their gradients; the sum over all targets divided by their weight is wanted.
+                self.carrier.backward(loss * (processes / weight))
         loss_sum = float(self.carrier.reduce(total, reduction="sum"))
         norm = self._clip(model)
         # With half precision an infinite gradient is met by a smaller scale.
@@ -139,19 +165,34 @@ class Trainer:
             "loss": loss_sum / weight,
             "learning_rate": rate,
             "gradient_norm": norm,
-            "targets": float(sum(len(lesson.target) for lesson in lessons)),
+            "targets": float(targets),
         }
+
+    def _packs(self, update: int, process: int) -> list[Pack]:
+        packs = list(self.schedule.packs(update, process))
+        # Processes that share their weights read the same number of packs, since each gives the others its part.
+        count = most(len(packs), self.carrier.device) if self.shard else max(len(packs), 1)
+        if len(packs) < count:
+            packs += [_idle((packs or self.schedule.packs(update, 0))[0])] * (count - len(packs))
+        return packs
+
+    def _waiting(self, model: nn.Module) -> AbstractContextManager[Any]:
+        waiting: AbstractContextManager[Any] = added_up_later(model) if self.shard else self.carrier.no_sync(model)
+        return waiting
 
     def _clip(self, model: nn.Module) -> float:
         bound = self.recipe.clip if self.recipe.clip is not None else float("inf")
-        return float(self.carrier.clip_grad_norm_(model.parameters(), bound))
+        norm = self.carrier.clip_grad_norm_(model.parameters(), bound)
+        return float(gathered(norm))
 
     def _is_evaluated(self, update: int) -> bool:
         if self.evaluation is None:
             return False
-        place = (update - 1) % self.schedule.updates_per_epoch + 1
-        times = min(self.recipe.evaluations, self.schedule.updates_per_epoch)
-        return any(place == -(-number * self.schedule.updates_per_epoch // times) for number in range(1, times + 1))
+        if update == self.schedule.updates:  # which needn't be the end of an epoch
+            return True
+        span = min(self.schedule.updates_per_epoch, self.schedule.updates)
+        place, times = (update - 1) % span + 1, min(self.recipe.evaluations, span)
+        return any(place == -(-number * span // times) for number in range(1, times + 1))
 
     def _evaluate(self, progress: Progress, board: Board) -> dict[str, Tensor] | None:
         """Judge the model; return its weights where it is the best so far."""
@@ -159,13 +200,13 @@ class Trainer:
         if evaluation is None:
             return None
         self.module.eval()
-        values = dict(evaluation.measure())
+        with whole(self.module, self.learning) if self.shard else nullcontext():
+            values = dict(evaluation.measure())
+            epoch = progress.update / self.schedule.updates_per_epoch
+            row = {"update": float(progress.update), "epoch": epoch, **values}
+            if evaluation.seen is not None:
+                evaluation.seen(row)
         self.module.train()
-        row = {
-            "update": float(progress.update),
-            "epoch": progress.update / self.schedule.updates_per_epoch,
-            **values,
-        }
         progress.evaluations.append(row)
         board.add("validation", progress.update, values)
         judged = evaluation.sign * values[evaluation.decides]
@@ -177,6 +218,10 @@ class Trainer:
         return None
 
     def _is_saved(self, progress: Progress) -> bool:
+        due = self._is_due(progress)
+        return agreed(due, self.carrier.device) if self.shard else due  # all give the checkpoint their parts
+
+    def _is_due(self, progress: Progress) -> bool:
         if progress.update == self.schedule.updates or progress.stopped:
             return True
         if self.recipe.checkpoint_every is not None:
@@ -191,13 +236,14 @@ class Trainer:
         optimizer: torch.optim.Optimizer,
         best: Mapping[str, Tensor] | None,
     ) -> None:
-        if self.carrier.is_main_process:
+        if self.carrier.is_main_process or self.shard:
             began = time.monotonic()
             names: dict[Tensor, str] = {parameter: name for name, parameter in self._trained()}
             scaler = self.carrier.scaler.state_dict() if self.carrier.scaler is not None else None
-            checkpoints.write(
-                progress, dict(self._trained()), optimizer_tensors(optimizer, names), best or None, scaler
-            )
+            weights, kept = all_gathered(dict(self._trained())), all_gathered(optimizer_tensors(optimizer, names))
+            best = all_gathered(best) if best else None
+            if self.carrier.is_main_process:
+                checkpoints.write(progress, weights, kept, best, scaler)
             self._save_seconds = time.monotonic() - began
         self._saved_at = time.monotonic()
 
@@ -210,15 +256,16 @@ class Trainer:
         restore_optimizer(optimizer, found.optimizer, names)
         if found.scaler and self.carrier.scaler is not None:
             self.carrier.scaler.load_state_dict(dict(found.scaler))
-        return found.progress, dict(found.best)
+        best = {name: spread_like(found.best[name], one) for name, one in self._trained() if name in found.best}
+        return found.progress, best
 
     def _trained(self) -> Iterable[tuple[str, nn.Parameter]]:
-        return ((name, one) for name, one in self.module.named_parameters() if one.requires_grad)
+        return ((name, one) for name, one in self.learning.named_parameters() if one.requires_grad)
 
     @torch.no_grad()
     def _put(self, tensors: Mapping[str, Tensor]) -> None:
         for name, parameter in self._trained():
-            parameter.copy_(tensors[name])
+            parameter.copy_(spread_like(tensors[name], parameter))
 
     def _cuda_devices(self) -> list[int]:
         device = self.carrier.device

@@ -20,20 +20,29 @@ class TargetLoss(nn.Module):
     Args:
         backbone, head: what is trained, or a part of it.
         label_smoothing, z_loss: see :func:`gptapps.kernels.linear_cross_entropy`.
+        causal: False lets each token see what follows it.
     """
 
     def __init__(
-        self, backbone: GPTBackbone, head: LanguageModelHead, *, label_smoothing: float = 0.0, z_loss: float = 0.0
+        self,
+        backbone: GPTBackbone,
+        head: LanguageModelHead,
+        *,
+        label_smoothing: float = 0.0,
+        z_loss: float = 0.0,
+        causal: bool = True,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
-        self.label_smoothing, self.z_loss = label_smoothing, z_loss
+        self.label_smoothing, self.z_loss, self.causal = label_smoothing, z_loss, causal
 
     def forward(self, pack: Pack) -> Tensor:
         """Return the summed loss of a pack's targets, each times its weight."""
         device = self.backbone.device
-        states = self.backbone.read_packed(pack.tokens.to(device), pack.texts, opening=pack.opening)  # (T, C)
+        states = self.backbone.read_packed(
+            pack.tokens.to(device), pack.texts, opening=pack.opening, causal=self.causal
+        )  # (T, C)
         projection = self.head.projection
         return kernels.linear_cross_entropy(
             states[pack.places.to(device)],

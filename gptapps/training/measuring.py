@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,24 +62,21 @@ def measure(pipeline: Pipeline[Any, Any], data: TrainingData, items: Sequence[It
     """
     if not items or not data.task.metrics:
         return Measured()
-    examples = [item.example for item in items]
-    return judged(pipeline.run(examples, {}), data, items, seed=seed)
+    scored = _scorer(data, items, seed)
+    found = list(pipeline.run([item.example for item in items], {}))
+    metrics = metrics_for(data.task.id, data.evaluator, data.task.metrics)
+    return Measured(tuple(scored(metric, found) for metric in metrics), baselines_on(data, items, seed=seed))
 
 
-def judged(outputs: Iterable[Output], data: TrainingData, items: Sequence[Item], *, seed: int) -> Measured:
-    """Return the task's metrics of outputs, one for each of ``items``."""
+def baselines_on(data: TrainingData, items: Sequence[Item], *, seed: int) -> dict[str, tuple[Score, ...]]:
+    """Return what answers that need no model reach on ``items``, for each metric that says something about them."""
+    if not data.task.metrics:
+        return {}
     evaluator, examples = data.evaluator, [item.example for item in items]
-    golds = [evaluator.gold(example) for example in examples]
+    scored = _scorer(data, items, seed)
     metrics = metrics_for(data.task.id, evaluator, data.task.metrics)
-    language = common_language(evaluator, examples, data.options)
-
-    def scored(metric: Metric, found: Sequence[Output]) -> Score:
-        predictions = [evaluator.prediction(metric, output) for output in found]
-        return metric(predictions, golds, language=language, seed=seed)
-
-    found = list(outputs)
-    seen = Judged(examples, golds, data.labels, data.options)
-    baselines = {
+    seen = Judged(examples, [evaluator.gold(example) for example in examples], data.labels, data.options)
+    return {
         name: tuple(
             scored(metric, baseline_outputs(name, evaluator, seen))
             for metric in metrics
@@ -87,4 +84,15 @@ def judged(outputs: Iterable[Output], data: TrainingData, items: Sequence[Item],
         )
         for name in evaluator.baselines
     }
-    return Measured(tuple(scored(metric, found) for metric in metrics), baselines)
+
+
+def _scorer(data: TrainingData, items: Sequence[Item], seed: int) -> Callable[[Metric, Sequence[Output]], Score]:
+    evaluator, examples = data.evaluator, [item.example for item in items]
+    golds = [evaluator.gold(example) for example in examples]
+    language = common_language(evaluator, examples, data.options)
+
+    def scored(metric: Metric, found: Sequence[Output]) -> Score:
+        predictions = [evaluator.prediction(metric, output) for output in found]
+        return metric(predictions, golds, language=language, seed=seed)
+
+    return scored

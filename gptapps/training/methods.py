@@ -33,14 +33,14 @@ MATRIX: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(
         ("lora", "full", "prompt"),
         (
-            *("classification", "question_answering", "multiple_choice"),
-            *("translation", "summarization", "scoring"),
+            *("classification", "multi_label", "question_answering", "multiple_choice"),
+            *("translation", "summarization", "generation", "scoring"),
         ),
     ),
 }
 """Built-in method -> the families of tasks it goes with."""
 
-_ADVICE: Mapping[str, str] = {"head": "a head chooses among what is there, and this task writes text"}
+_ADVICE: Mapping[str, str] = {"head": "a head chooses among labels, choices or places, and here there are none"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +139,7 @@ def method_for(name: str, definition: TaskDefinition) -> Method:
     if families is not None and definition.pipeline not in families:
         able = methods_of(definition)
         why = f" ({_ADVICE[name]})" if name in _ADVICE and able else ""
-        instead = f"use method={' or '.join(map(repr, able))}" if able else "there is nothing in it to learn"
+        instead = f"use method={' or '.join(map(repr, able))}" if able else "no method learns it"
         raise OptionError(
             f"The method {name!r} doesn't go with the task {definition.id!r}, which is "
             f"{definition.pipeline.replace('_', ' ')}{why}: {instead}."

@@ -53,19 +53,25 @@ def _lines(
         yield f"On {report.examples['validation']:,} validation examples it never learned from:"
         yield ""
         yield from _score_table(report.scores, report.measured.baselines or {})
-    else:
+    elif not report.rounds:
         yield "There were no examples set aside to measure it on."
     if report.rounds:
-        yield ""
+        yield from [""] if report.scores else []
         yield f"Over {report.rounds_name}, each trained anew and measured on what it didn't see:"
         yield ""
-        yield "| metric | mean | 95 % interval | standard deviation | each |"
-        yield "|---|---|---|---|---|"
+        beside = report.baselines_alone
+        yield "| metric | mean | 95 % interval | standard deviation | each |" + "".join(
+            f" {name.replace('_', ' ')} |" for name in beside
+        )
+        yield "|---|---|---|---|---|" + "---|" * len(beside)
         for one in report.spreads:
             digits = digits_of(one.mean)
             each = ", ".join(f"{value:.{digits}f}" for value in one.values)
             interval = "" if one.low is None or one.high is None else f"{one.low:.{digits}f} to {one.high:.{digits}f}"
-            yield f"| {one.name} | {one.mean:.{digits}f} | {interval} | {one.deviation:.{digits}f} | {each} |"
+            cells = "".join(f" {scores.get(one.name, '')} |" for scores in beside.values())
+            yield f"| {one.name} | {one.mean:.{digits}f} | {interval} | {one.deviation:.{digits}f} | {each} |{cells}"
+        yield ""
+        yield report.meaning
     yield ""
     yield "Other texts than those it was measured on may do worse. `metrics.json` has every number."
     yield ""

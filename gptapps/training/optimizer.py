@@ -66,9 +66,11 @@ def restore_optimizer(
     optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], names: Mapping[Tensor, str]
 ) -> None:
     """Give an optimizer back what :func:`optimizer_tensors` returned."""
+    from gptapps.training.sharding import spread_like  # loading it takes half a second
+
     by_name = {name: parameter for parameter, name in names.items()}
     for place, tensor in tensors.items():
         name, _, key = place.rpartition("/")
         parameter = by_name[name]
         # The count of steps stays on the CPU, where AdamW keeps it.
-        optimizer.state[parameter][key] = tensor.clone() if key == "step" else tensor.to(parameter.device, copy=True)
+        optimizer.state[parameter][key] = tensor.clone() if key == "step" else spread_like(tensor, parameter).clone()

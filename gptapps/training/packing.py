@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -36,6 +37,24 @@ class Pack:
     places: Tensor
     targets: Tensor
     weights: Tensor
+
+
+class Updates(Protocol):
+    """What each update learns from, whatever that is made of; the same whenever it is asked."""
+
+    @property
+    def updates(self) -> int:
+        """How many there are."""
+
+    @property
+    def updates_per_epoch(self) -> int:
+        """How many take everything once."""
+
+    def amount(self, update: int) -> tuple[float, int]:
+        """Return the weight of all targets of an update, counted from 0, and how many there are."""
+
+    def packs(self, update: int, process: int = 0) -> Sequence[Pack]:
+        """Return a process's packs of an update; none where it has no share."""
 
 
 class Schedule:
@@ -78,6 +97,11 @@ class Schedule:
             self._order = (epoch, order)
         places = self._order[1][number * self._batch_size : (number + 1) * self._batch_size]
         return [self._lessons[place] for place in places]
+
+    def amount(self, update: int) -> tuple[float, int]:
+        """Return the weight of all targets of an update, and how many there are."""
+        lessons = self.lessons_of(update)
+        return sum(lesson.weight * len(lesson.target) for lesson in lessons), sum(len(one.target) for one in lessons)
 
     def packs(self, update: int, process: int = 0) -> list[Pack]:
         """Return a process's packs of an update; a process that gets no lesson gets an empty list."""

@@ -14,10 +14,11 @@ from gptapps.pipelines.factory import SetupOptions, check_setup
 from gptapps.pipelines.options import checked
 from gptapps.task_catalog import resolve_task
 from gptapps.task_definition import TaskDefinition
-from gptapps.training.augmentation import AUGMENTATIONS
+from gptapps.training.augmentation import AUGMENTATIONS, BACK_TRANSLATION
 from gptapps.training.data import DataPlan
 from gptapps.training.findings import Diagnosis
 from gptapps.training.methods import Method, Progress, method_for, sorted_options
+from gptapps.training.processes import require_shardable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +89,7 @@ def checked_choices(plan: TrainingPlan) -> Choices:
     definition = resolve_task(plan.task)
     method = method_for(plan.method, definition)
     options = sorted_options(plan.method, method, given)
+    require_shardable(options.method)
     setup = {name: value for name, value in options.rest.items() if name in SetupOptions.__annotations__}
     calls = {name: value for name, value in options.rest.items() if name not in setup}
     _check_numbers(plan)
@@ -122,7 +124,7 @@ def _check_numbers(plan: TrainingPlan) -> None:
     for way in plan.augment:
         if way not in AUGMENTATIONS:
             raise OptionError(f"There is no augmentation {way!r}: use {' or '.join(AUGMENTATIONS)}.")
-    if "back_translation" in plan.augment and plan.translator is None:
+    if BACK_TRANSLATION in plan.augment and plan.translator is None:
         raise OptionError(
             "Back-translation needs a model that can translate: name one as translator, such as 'gemma-3-270m'."
         )

@@ -226,7 +226,7 @@ def _evaluator(task: str, kind: type[Pipeline[Any, Any]]) -> Evaluator:
     except OptionError:
         raise OptionError(
             f"The task {task!r} has no examples to learn from, because nothing in them says what is right: take a task "
-            "of classification, question answering, multiple choice, translation, summarization or scoring."
+            "of classification, question answering, multiple choice, translation, summarization, generation or scoring."
         ) from None
 
 

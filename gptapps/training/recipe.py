@@ -19,7 +19,7 @@ class Recipe:
         warmup: share of the updates in which it rises.
         weight_decay: of matrices.
         clip: the most that the gradient's norm may be; None for no bound.
-        evaluations: in each epoch.
+        evaluations: in each epoch, or in all where that is less than one.
         patience: evaluations without a better one after which training ends; None for never.
         checkpoint_every: updates between checkpoints; None leaves it to the time they take.
         seed: of everything drawn.
@@ -44,11 +44,13 @@ class Evaluation:
         measure: returns the values of its metrics.
         decides: which of them says which model is better.
         sign: 1 where larger is better, else -1.
+        seen: given the row of each evaluation, its update among it, while the model still is the one that was judged.
     """
 
     measure: Callable[[], Mapping[str, float]]
     decides: str
     sign: int
+    seen: Callable[[Mapping[str, float]], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

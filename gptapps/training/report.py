@@ -63,12 +63,40 @@ class FinetuneReport:
         if self.scores:
             parts.append(score_table([("validation", self.scores, self.measured.baselines or {})], self.method))
         if self.rounds:
-            lines = [["metric", f"mean of {self.rounds_name}", "deviation", "each"]]
+            beside = self.baselines_alone
+            names = [name.replace("_", " ") for name in beside]
+            lines = [["metric", f"mean of {self.rounds_name}", "deviation", "each", *names]]
             for one in self.spreads:
                 each = " ".join(f"{value:.3f}" for value in one.values)
-                lines.append([one.name, interval_text(one.mean, one.low, one.high), f"{one.deviation:.3f}", each])
-            parts.append(aligned(lines))
+                interval = interval_text(one.mean, one.low, one.high)
+                cells = [scores.get(one.name, "") for scores in beside.values()]
+                lines.append([one.name, interval, f"{one.deviation:.3f}", each, *cells])
+            parts += [aligned(lines), self.meaning]
         return "\n\n".join(parts) or "There were no examples to measure it on."
+
+    @property
+    def baselines_alone(self) -> Mapping[str, Mapping[str, str]]:
+        """Where folds alone were measured on, what baselines reach on all examples: name -> metric -> as text."""
+        if self.scores:
+            return {}
+        return {
+            name: {score.name: interval_text(score.value, score.low, score.high) for score in scores}
+            for name, scores in (self.measured.baselines or {}).items()
+        }
+
+    @property
+    def meaning(self) -> str:
+        """What the numbers of the rounds say about the model that is kept; empty where there were no rounds."""
+        if not self.rounds:
+            return ""
+        if not next(iter(self.rounds)).startswith("fold"):
+            return "The first seed's model is kept."
+        if self.scores:
+            return "The validation examples judge the model that is kept; each fold judges another, trained like it."
+        return (
+            f"The model that is kept learned from all {self.examples['train']:,} examples. Each fold judges another, "
+            "trained like it without that fold, so the one that is kept should do no worse."
+        )
 
     @property
     def rounds_name(self) -> str:

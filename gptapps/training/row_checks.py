@@ -8,7 +8,7 @@ from typing import Any
 
 from gptapps.errors import OptionError
 from gptapps.evaluation.selection import Item
-from gptapps.examples import QuestionExample, TranslationExample
+from gptapps.examples import GenerationExample, QuestionExample, TranslationExample
 from gptapps.prompts.languages import language_name
 from gptapps.registry import suggestion
 from gptapps.training.findings import Finding, Severity, place_of
@@ -55,7 +55,10 @@ def _wrong_column(rows: TrainingRows, part: Part, file: str, column: str, count:
     fields = {rows.column(name): name for name in rows.evaluator.example_type.model_fields}
     field = fields.get(column, column)
     what = f"no row has the column {column!r}.{suggestion(column, part.columns)} There are: {', '.join(part.columns)}"
-    return Finding("fatal", "wrong_column", what, f"say with columns {field}=… which it is", file, None, column, count)
+    remedy = f"say with columns {field}=… which it is"
+    if rows.evaluator.example_type is GenerationExample and field == rows.evaluator.gold_field:
+        remedy += "; or learn plain texts as the task 'score', which a model may then be asked to continue"
+    return Finding("fatal", "wrong_column", what, remedy, file, None, column, count)
 
 
 def _garbled(rows: TrainingRows, items: Sequence[Item]) -> Iterator[Finding]:

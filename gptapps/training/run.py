@@ -18,17 +18,18 @@ from gptapps.errors import OptionError
 from gptapps.evaluation.manifest import Manifest, runtime, task_identity
 from gptapps.metrics.score import Score
 from gptapps.model_store import DEFAULT_MODEL
-from gptapps.pipelines.base import Setup
+from gptapps.pipelines.base import Pipeline, Setup
 from gptapps.pipelines.factory import set_threads
 from gptapps.pipelines.trained import pipeline_kind
 from gptapps.trained_model import Base, is_trained_model, write_mark
-from gptapps.training.augmentation import augmented, translator
+from gptapps.training.augmentation import BACK_TRANSLATION, augmented, translator
+from gptapps.training.class_weights import require_class_weights
 from gptapps.training.data import TrainingData, data_folds
 from gptapps.training.doctor import diagnose
 from gptapps.training.few_examples import few_examples
-from gptapps.training.gradient_options import MAX_LENGTH
+from gptapps.training.gradient_options import MAX_LENGTH, VIRTUAL_TOKENS
 from gptapps.training.loaded_again import require_same_predictions
-from gptapps.training.measuring import Measured, fitted_pipeline, kept, measure
+from gptapps.training.measuring import Measured, baselines_on, fitted_pipeline, kept, measure
 from gptapps.training.methods import Fitted, Job
 from gptapps.training.model_card import model_card
 from gptapps.training.plan import Choices, TrainingPlan, checked_choices, data_plan
@@ -63,13 +64,14 @@ def train(plan: TrainingPlan) -> FinetuneReport:
     name = given.get("model", DEFAULT_MODEL)
     diagnosis = diagnose(
         data_plan(plan, choices.of_calls),
-        model=None if isinstance(name, LanguageModel) else str(name),
+        model=name if isinstance(name, LanguageModel) else str(name),
         limit=_limit(choices),
         **fetching,
     )
     if plan.on_diagnosis is not None:
         plan.on_diagnosis(diagnosis)
     data = diagnosis.require()
+    require_class_weights(choices.of_method.get("class_weights", "none"), data.evaluator.kind)
     if "threads" in given:
         set_threads(given["threads"])
     model = name if isinstance(name, LanguageModel) else LanguageModel.load(str(name), **loading)
@@ -110,7 +112,9 @@ class _Training:
         setup = Setup(**sizes, options=kept(kind, data.options))
         # Whatever the packaged model can't do, it may be about to learn.
         self._pipeline = kind(self._definition, replace(model, packaged=None), setup)
-        self._translate = translator(plan.translator) if plan.translator else None
+        translating = {name: loading[name] for name in ("device", "offline", "progress") if name in loading}
+        wanted = plan.translator if BACK_TRANSLATION in plan.augment else None
+        self._translate = None if wanted is None else translator(wanted, **translating)
 
     def run(self, output: Path) -> FinetuneReport:
         """Train every round, then the model that is kept."""
@@ -125,7 +129,7 @@ class _Training:
             model=self._base.name,
             folder=output,
             examples={"train": len(data.train), "validation": len(data.validation)},
-            measured=measure(served, data, data.validation, seed=self._plan.seed),
+            measured=self._measured(served, data),
             rounds=rounds,
             details=fitted.details,
             signature=self._manifest.signature,
@@ -135,6 +139,12 @@ class _Training:
             examples = [item.example for item in (data.validation or data.train)[:_CHECKED]]
             require_same_predictions(served, str(folder), examples, self._loading)
         return report
+
+    def _measured(self, served: Pipeline[Any, Any], data: TrainingData) -> Measured:
+        """Return the scores on what the model didn't see; on folds alone, what the baselines reach on all of them."""
+        if data.validation or self._plan.folds is None:
+            return measure(served, data, data.validation, seed=self._plan.seed)
+        return Measured(baselines=baselines_on(data, data.train, seed=self._plan.seed))
 
     def join(self) -> None:
         """Take part in what the first process learns, where the method shares its work."""
@@ -161,16 +171,26 @@ class _Training:
         return _Round(f"seed-{seed}", self._data if few is None else few_examples(self._data, few, seed), seed)
 
     def _final_round(self) -> _Round:
-        """Return what the kept model is trained in: with several seeds, the first one's round."""
+        """Return what the kept model is trained in: with several seeds, the first one's round.
+
+        Folds say how good it is, so that it learns from what would be set aside, too, unless it needs that to know
+        when to stop.
+        """
         first = self._seeded(self._plan.seed)
-        return first if self._plan.seeds > 1 else replace(first, name=_FINAL)
+        if self._plan.seeds > 1:
+            return first
+        stops_early = getattr(self._choices.method, "stops_early", False)
+        if self._plan.folds is None or stops_early or "validation" in self._data.checksums:
+            return replace(first, name=_FINAL)
+        everything = sorted(self._data.train + self._data.validation, key=lambda item: item.index)
+        return _Round(_FINAL, replace(self._data, train=tuple(everything), validation=()), first.seed)
 
     def _scores(self, one: _Round) -> tuple[Score, ...]:
         known = self._work.result(one.name)
         if known is not None:
             return scores_from_json(known)
         served = fitted_pipeline(self._fit(one), self._data.options, self._pipeline.setup)
-        measured: Measured = measure(served, one.data, one.data.validation, seed=self._plan.seed)
+        measured = measure(served, one.data, one.data.validation, seed=self._plan.seed)
         self._work.keep(one.name, scores_as_json(measured.scores))
         return measured.scores
 
@@ -212,9 +232,12 @@ class _Training:
 
 def _limit(choices: Choices) -> int | None:
     """Return the most tokens that the method takes, None where that is what the model holds."""
-    known: int | None = choices.of_method.get("max_length")
-    takes_length = "max_length" in choices.method.options_type.__annotations__
-    return known if known is not None or not takes_length else MAX_LENGTH
+    known = choices.method.options_type.__annotations__
+    if "max_length" not in known:
+        return None
+    length: int = choices.of_method.get("max_length", MAX_LENGTH)
+    in_front: int = choices.of_method.get("virtual_tokens", VIRTUAL_TOKENS) if "virtual_tokens" in known else 0
+    return max(length - in_front, 1)
 
 
 def _manifest(plan: TrainingPlan, choices: Choices, data: TrainingData, model: LanguageModel) -> Manifest:

@@ -10,7 +10,8 @@ def trained_definition(data: TrainingData) -> TaskDefinition:
     """Return the definition that a model trained on ``data`` works by.
 
     The options of the pipeline become its defaults. A label's likelihood isn't compared with that behind texts that
-    say nothing any more: what a model has learned to expect is meant.
+    say nothing any more: what a model has learned to expect is meant. Where a text may have several labels, it may
+    have none from now on: there are examples to learn that from.
     """
     definition = data.task
     allowed = definition.family.defaults
@@ -28,4 +29,6 @@ def trained_definition(data: TrainingData) -> TaskDefinition:
             "shots": tuple(shot for shot in definition.shots if shot["label"] in data.labels),
             "content_free": (),
         }
+    if "no_label" in (definition.family.behaviours or {}):
+        update["behaviours"] = {**definition.behaviours, "no_label": "possible"}
     return definition.model_copy(update=update)

@@ -18,7 +18,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from gptapps.cache_files import durable
+from gptapps.cache_files import durable, output_errors
 from gptapps.errors import DataError, OptionError, ResourceError
 from gptapps.evaluation.manifest import Manifest
 from gptapps.evaluation.run_folder import read_manifest
@@ -77,7 +77,7 @@ def open_work_folder(output: Path, manifest: Manifest) -> Iterator[WorkFolder]:
         ResourceError: another process works on it, or it can't be written.
     """
     path = work_path(output)
-    with _disk_errors(path):
+    with output_errors(path):
         path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path / _LOCK)
         try:
@@ -124,15 +124,3 @@ def _known(path: Path) -> Mapping[str, Any]:
         return read_manifest(path)
     except DataError:
         raise OptionError(f"The folder {path} is no training's: name another folder as output.") from None
-
-
-@contextmanager
-def _disk_errors(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise ResourceError(
-            f"The folder {error.filename or folder} can't be written ({reason}): make room, or name another folder as "
-            "output; what was done is kept."
-        ) from error

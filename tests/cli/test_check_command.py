@@ -90,7 +90,7 @@ def test_a_model_that_is_not_here_is_not_fetched_unasked(gptapps: Callable, writ
         (("clasify", "a.csv"), "Did you mean 'classify'"),
         (("classify", "a.csv", "--columns", "text"), "--columns has 'text'"),
         (("classify", "a.csv", "--validation", "2"), "validation is 2.0"),
-        (("generate", "a.csv"), "no examples to learn from"),
+        (("generate", "a.csv"), "learn plain texts as the task 'score'"),
         (("translate", "a.csv", "--source", "eng"), "column 'translations'"),
     ],
 )
@@ -112,7 +112,7 @@ def test_mistakes(
 def test_help_names_the_tasks_and_their_options(gptapps: Callable) -> None:
     listed = gptapps("check", "--help").out
     assert "sentiment" in listed
-    assert "generate" not in listed
+    assert "generate" in listed
     options = gptapps("check", "translate", "--help").out
     assert all(option in options for option in ("--validation", "--source", "--max-length"))
     assert "--temperature" not in options

@@ -17,8 +17,10 @@ from gptapps.errors import CapabilityError, DataError, OptionError, UnknownNameE
 from gptapps.evaluation.evaluate import EvaluationOptions
 from gptapps.evaluation.plan import Plan
 from gptapps.evaluation.run import Run
+from gptapps.examples import Example
 from gptapps.pipelines import options as pipeline_options
 from gptapps.pipelines.factory import SetupOptions
+from gptapps.pipelines.generation import GenerationPipeline
 from gptapps.registry import METRICS
 from gptapps.task_catalog import resolve_task
 
@@ -273,7 +275,8 @@ def test_a_row_without_gold_is_named_before_any_model_is_loaded(task: str, rows:
         evaluate(task, rows, model="no/such-model-anywhere")
 
 
-def test_a_task_whose_examples_hold_no_gold_is_refused(rows: Path) -> None:
+def test_a_task_whose_examples_hold_no_gold_is_refused(rows: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(GenerationPipeline, "example_type", Example)  # as a plug-in's might be
     with pytest.raises(OptionError, match="'generate' can't be evaluated"):
         evaluate("generate", rows)
 

@@ -131,7 +131,7 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
 
     with RunFolder(tmp_path, manifest()) as folder:
         file, folder._file = folder._file, Full()  # type: ignore[assignment]
-        with pytest.raises(ResourceError, match=r"no space left on device.*what was finished is kept"):
+        with pytest.raises(ResourceError, match=r"no space left on device.*what was done is kept"):
             folder.add(finished(0))
         folder._file = file
 

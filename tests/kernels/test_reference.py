@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers.activations import ACT2FN
 
 from gptapps import kernels
+from gptapps.kernels import reference
 
 DOUBLE_TOLERANCE = 1e-10  # two orders of summation in float64
 ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_new", "silu": "silu", "relu": "relu"}
@@ -129,10 +130,10 @@ def test_attention_is_its_definition(heads: int, kv_heads: int, tokens: int) -> 
     some = torch.rand(2, 1, tokens, 5, generator=torch.Generator().manual_seed(3)) < 0.6
     some[..., 0] = True
     for mask in (None, some):
-        out = kernels.attention(q, k, v, scale=0.3, mask=mask, causal=False)
+        out = reference.attention(q, k, v, scale=0.3, mask=mask, causal=False)
         close(out, naive_attention(q, k, v, 0.3, everything if mask is None else mask))
     if tokens == 5:
-        out = kernels.attention(q, k, v, scale=0.3, mask=None, causal=True)
+        out = reference.attention(q, k, v, scale=0.3, mask=None, causal=True)
         close(out, naive_attention(q, k, v, 0.3, torch.ones(5, 5, dtype=torch.bool).tril()))
 
 
@@ -157,12 +158,12 @@ def split_attention(draw: st.DrawFn) -> tuple[Tensor, Tensor, Tensor, Tensor, li
 def test_parts_merge_into_the_whole(case: tuple[Tensor, Tensor, Tensor, Tensor, list[int], bool]) -> None:
     q, k, v, visible, sizes, _ = case
     pieces = zip(k.split(sizes, 2), v.split(sizes, 2), visible.split(sizes, 3), strict=True)
-    parts = [kernels.partial_attention(q, keys, values, scale=0.7, mask=mask) for keys, values, mask in pieces]
+    parts = [reference.partial_attention(q, keys, values, scale=0.7, mask=mask) for keys, values, mask in pieces]
     total = parts[-1]  # what everyone sees, so that there is something to merge into
     for part in parts[:-1]:
         total = kernels.merge_attention(total, part)
     close(total[0], naive_attention(q, k, v, 0.7, visible))
-    whole = kernels.partial_attention(q, k, v, scale=0.7, mask=visible)
+    whole = reference.partial_attention(q, k, v, scale=0.7, mask=visible)
     close(total[0], whole[0])
     close(total[1], whole[1])
 
@@ -171,8 +172,8 @@ def test_one_mask_for_all_rows_and_none_at_all() -> None:
     q, k, v = normal(3, 4, 2, 5), normal(1, 2, 6, 5, seed=1), normal(1, 2, 6, 5, seed=2)
     everything = torch.ones(1, 1, 2, 6, dtype=torch.bool)
     for keys, values in ((k, v), (k.repeat(3, 1, 1, 1), v.repeat(3, 1, 1, 1))):
-        masked = kernels.partial_attention(q, keys, values, scale=0.5, mask=everything)
-        free = kernels.partial_attention(q, keys, values, scale=0.5, mask=None)
+        masked = reference.partial_attention(q, keys, values, scale=0.5, mask=everything)
+        free = reference.partial_attention(q, keys, values, scale=0.5, mask=None)
         close(masked[0], free[0])
         close(masked[0], naive_attention(q, k, v, 0.5, everything))
 
@@ -181,7 +182,7 @@ def test_a_query_that_sees_nothing() -> None:
     q, k = normal(2, 2, 3, 4), normal(2, 1, 5, 4, seed=1)
     mask = torch.ones(2, 1, 3, 5, dtype=torch.bool)
     mask[1, 0, 2] = False
-    out, log_sum = kernels.partial_attention(q, k, k, scale=1.0, mask=mask)
+    out, log_sum = reference.partial_attention(q, k, k, scale=1.0, mask=mask)
     assert torch.equal(out[1, :, 2], torch.zeros(2, 4, dtype=torch.float64))
     assert (log_sum[1, :, 2] == -math.inf).all()
     assert log_sum.isfinite().sum() == log_sum.numel() - 2
@@ -189,7 +190,7 @@ def test_a_query_that_sees_nothing() -> None:
 
 def test_partial_attention_of_half_precision_is_wide() -> None:
     q, k = normal(1, 2, 3, 4, dtype=torch.bfloat16), normal(1, 2, 5, 4, seed=1, dtype=torch.bfloat16)
-    out, log_sum = kernels.partial_attention(q, k, k, scale=0.5, mask=None)
+    out, log_sum = reference.partial_attention(q, k, k, scale=0.5, mask=None)
     assert (out.dtype, log_sum.dtype) == (torch.float32, torch.float32)
     everything = torch.ones(1, 1, 3, 5, dtype=torch.bool)
     close(out, naive_attention(q.float(), k.float(), k.float(), 0.5, everything), 1e-5)
@@ -212,23 +213,23 @@ DIFFERENTIABLE: dict[str, tuple[Callable[..., object], tuple[tuple[int, ...], ..
     **{f"plain {name}": (partial(kernels.plain_activation, name=name), ((3, 4),)) for name in ACTIVATIONS},
     **{f"gated {name}": (partial(kernels.gated_activation, name=name), ((3, 4),)) for name in ACTIVATIONS},
     "attention causal": (
-        lambda q, k, v: kernels.attention(q, k, v, scale=0.4, mask=None, causal=True),
+        lambda q, k, v: reference.attention(q, k, v, scale=0.4, mask=None, causal=True),
         ((2, 4, 3, 2), (2, 2, 3, 2), (2, 2, 3, 2)),
     ),
     "attention masked": (
-        lambda q, k, v: kernels.attention(q, k, v, scale=0.4, mask=MASK, causal=False),
+        lambda q, k, v: reference.attention(q, k, v, scale=0.4, mask=MASK, causal=False),
         ((2, 4, 2, 3), (2, 2, 4, 3), (2, 2, 4, 3)),
     ),
     "attention of one token": (
-        lambda q, k, v: kernels.attention(q, k, v, scale=0.4, mask=None, causal=False),
+        lambda q, k, v: reference.attention(q, k, v, scale=0.4, mask=None, causal=False),
         ((2, 4, 1, 3), (2, 2, 4, 3), (2, 2, 4, 3)),
     ),
     "partial attention": (
-        lambda q, k, v: kernels.partial_attention(q, k, v, scale=0.4, mask=MASK),
+        lambda q, k, v: reference.partial_attention(q, k, v, scale=0.4, mask=MASK),
         ((2, 4, 2, 3), (2, 2, 4, 3), (2, 2, 4, 3)),
     ),
     "partial attention, shared keys": (
-        lambda q, k, v: kernels.partial_attention(q, k, v, scale=0.4, mask=MASK),
+        lambda q, k, v: reference.partial_attention(q, k, v, scale=0.4, mask=MASK),
         ((2, 4, 2, 3), (1, 2, 4, 3), (1, 2, 4, 3)),
     ),
     "merge attention": (

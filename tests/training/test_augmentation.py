@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gptapps.decoding.engine import Engine
 from gptapps.errors import CapabilityError, OptionError
 from gptapps.evaluation.selection import Item
 from gptapps.examples import ClassificationExample, QuestionExample, ScoringExample
@@ -107,6 +108,29 @@ def test_a_translation_that_came_to_nothing_or_to_the_same_makes_no_copy() -> No
     assert augmented(items, ["back_translation"], seed=0, translate=lambda texts, *_: [" "] * len(texts)) == tuple(
         items
     )
+
+
+def test_a_text_that_came_to_nothing_abroad_is_not_sent_home() -> None:
+    asked: list[list[str]] = []
+
+    def translate(texts: Sequence[str], source: str, target: str) -> list[str]:
+        asked.append(list(texts))
+        return ["" if text == "Fog again" else f"{text}>{target}" for text in texts]
+
+    made = augmented(items_of("Fog again", "Rain"), ["back_translation"], seed=0, translate=translate)
+    assert [copy.example.text for copy in made[2:]] == ["Rain>fr>en"]
+    assert asked == [["Fog again", "Rain"], ["Rain>fr"]]
+
+
+@pytest.mark.usefixtures("gemma_gguf")
+def test_a_real_model_translates_there_and_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    translate = translator("gemma-3-270m")
+    texts = ["The soup was cold and nobody came to ask.", "Fog"]
+    made = augmented(items_of(*texts), ["back_translation"], seed=0, translate=translate)
+    assert "soup" in made[2].example.text
+    assert {copy.example.label for copy in made} == {"weather"}
+    monkeypatch.setattr(Engine, "complete", None)  # what was translated once isn't translated again
+    assert augmented(items_of(*texts), ["back_translation"], seed=1, translate=translate) == made
 
 
 def test_a_model_that_cannot_translate_is_refused() -> None:

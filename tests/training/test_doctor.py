@@ -32,6 +32,7 @@ def refusal_of(diagnosis: Diagnosis) -> str:
         ("translate", TRANSLATIONS, {"options": CODES}),
         ("summarize", [{"text": f"Fog stopped ferry {n}.", "summaries": f"Ferry {n} stopped."} for n in range(12)], {}),
         ("choose", [{"question": f"{n} + 1?", "choices": [str(n), str(n + 1)], "answer": 1} for n in range(12)], {}),
+        ("generate", [{"text": f"Say {n}.", "completions": [f"{n}!"]} for n in range(12)], {}),
         ("score", [{"text": f"Fog, day {n}."} for n in range(12)], {}),
     ],
 )
@@ -59,6 +60,13 @@ def test_a_column_that_was_named_and_is_not_there(tmp_path: Path) -> None:
     assert finding.column == "body"
     assert "columns text=…" in finding.remedy
     assert "There are: text, label" in finding.what
+
+
+def test_plain_texts_to_continue_are_sent_to_the_task_that_learns_them(tmp_path: Path) -> None:
+    finding = the_finding(
+        diagnosis_of(tmp_path, [{"text": f"Fog, day {n}."} for n in range(9)], task="generate"), "wrong_column"
+    )
+    assert "learn plain texts as the task 'score'" in finding.remedy
 
 
 def test_a_column_of_free_text_is_no_label(tmp_path: Path) -> None:

@@ -29,6 +29,22 @@ def test_more_keep_what_fewer_drew(labels: list[str], seed: int) -> None:
     assert set(draw_per_label(labels, 2, seed)) <= set(draw_per_label(labels, 4, seed))
 
 
+SETS = st.lists(st.lists(st.sampled_from("abc"), unique=True).map(tuple), max_size=40).map(
+    lambda sets: sets + [(label,) for label in "abc"] * 4
+)
+
+
+@given(SETS, st.integers(1, 4), st.integers(0, 1000))
+def test_of_several_labels_each_gets_at_least_as_many(sets: list[tuple[str, ...]], per_label: int, seed: int) -> None:
+    drawn = draw_per_label(sets, per_label, seed)
+    assert list(drawn) == sorted(set(drawn))
+    counts = Counter(label for index in drawn for label in sets[index])
+    assert all(counts[label] >= per_label for label in "abc")
+    without = [index for index, labels in enumerate(sets) if not labels]
+    assert len(set(without) & set(drawn)) == min(per_label, len(without))
+    assert len(drawn) <= 4 * per_label
+
+
 def test_seeds_draw_differently() -> None:
     labels = ["a", "b"] * 100
     assert len({draw_per_label(labels, 8, seed) for seed in range(5)}) == 5

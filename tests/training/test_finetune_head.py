@@ -45,7 +45,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, rows: Path, tiny_chat: Lan
     """A head that was learned from them."""
     output = tmp_path_factory.mktemp("trained") / "head"
     with one_thread():
-        return finetune("classify", rows, model=tiny_chat, output=output, validation=0.2, folds=3, **QUICK)
+        return finetune("classify", rows, model=tiny_chat, output=output, validation=0.2, **QUICK)
 
 
 def test_the_folder_says_everything(trained: FinetuneReport, rows: Path) -> None:
@@ -57,7 +57,6 @@ def test_the_folder_says_everything(trained: FinetuneReport, rows: Path) -> None
     card = (trained.folder / "README.md").read_text()
     accuracy = trained.score("accuracy")
     assert f"{accuracy.value:.3f} [{accuracy.low:.3f}, {accuracy.high:.3f}]" in card
-    assert "Over 3 folds" in card
     data = json.loads((trained.folder / "data.json").read_text())
     assert data["checksums"]["train"]["sha256"] in card
     assert data["labels"] == ["kitchen", "weather"]
@@ -65,15 +64,43 @@ def test_the_folder_says_everything(trained: FinetuneReport, rows: Path) -> None
     assert set(load_file(trained.folder / "head.safetensors")) == {"weight", "bias"}
 
 
-def test_it_learned_and_every_fold_counts(trained: FinetuneReport) -> None:
+def test_it_learned(trained: FinetuneReport) -> None:
     assert trained.score("accuracy").value >= 0.9
-    assert list(trained.rounds) == ["fold-1", "fold-2", "fold-3"]
-    (spread, *_) = trained.spreads
+
+
+def test_folds_measure_and_the_model_that_is_kept_learned_from_everything(
+    rows: Path, tiny_chat: LanguageModel, tmp_path: Path
+) -> None:
+    call: dict[str, Any] = {"model": tiny_chat, **QUICK}
+    report = finetune("classify", rows, output=tmp_path / "folds", validation=0.2, folds=3, **call)
+    assert list(report.rounds) == ["fold-1", "fold-2", "fold-3"]
+    spread = report.spreads[0]
     assert (spread.name, len(spread.values)) == ("accuracy", 3)
     assert spread.low is not None
+    assert spread.mean >= 0.9
     assert spread.low <= spread.mean
-    assert sum(scores[0].n for scores in trained.rounds.values()) == 200
-    assert "3 folds" in trained.table
+    assert sum(scores[0].n for scores in report.rounds.values()) == 200
+    assert report.examples == {"train": 200, "validation": 0}
+    assert report.scores == ()
+    for said in (report.table, (report.folder / "README.md").read_text()):
+        assert "3 folds" in said
+        assert "The model that is kept learned from all 200 examples." in said
+        assert "majority label" in said
+    assert report.as_dict() == json.loads((report.folder / "metrics.json").read_text())
+    whole = finetune("classify", rows, output=tmp_path / "whole", validation=None, **call)
+    weights = [load_file(one.folder / "head.safetensors") for one in (report, whole)]
+    torch.testing.assert_close(*weights, atol=1e-3, rtol=1e-3)  # read in other batches
+
+
+def test_validation_data_of_its_own_stays_out_of_the_folds(
+    rows: Path, tiny_chat: LanguageModel, tmp_path: Path
+) -> None:
+    other = write_toy_rows(tmp_path / "other.jsonl", 40, seed=9)
+    report = finetune("classify", rows, output=tmp_path / "a", validation=other, folds=2, model=tiny_chat, **QUICK)
+    assert report.examples == {"train": 200, "validation": 40}
+    assert report.score("accuracy").n == 40
+    assert sum(scores[0].n for scores in report.rounds.values()) == 200
+    assert "validation examples judge the model that is kept" in report.table
 
 
 def test_a_pipeline_serves_it(trained: FinetuneReport) -> None:
@@ -102,7 +129,7 @@ def test_an_evaluation_measures_it(trained: FinetuneReport, tmp_path: Path) -> N
 def test_the_same_seed_gives_the_same_weights(
     trained: FinetuneReport, rows: Path, tiny_chat: LanguageModel, tmp_path: Path
 ) -> None:
-    again = finetune("classify", rows, model=tiny_chat, output=tmp_path / "head", validation=0.2, folds=3, **QUICK)
+    again = finetune("classify", rows, model=tiny_chat, output=tmp_path / "head", validation=0.2, **QUICK)
     assert again.signature == trained.signature
     weights = [(report.folder / "head.safetensors").read_bytes() for report in (trained, again)]
     assert weights[0] == weights[1]
@@ -114,7 +141,7 @@ def test_the_same_call_again_reads_what_is_there_and_another_is_refused(
     monkeypatch.setattr(training_run, "open_work_folder", None)
     left = trained.folder.with_name("head.work")  # as by a kill between the folder and the end
     left.mkdir()
-    call: dict[str, Any] = {"model": tiny_chat, "output": trained.folder, "validation": 0.2, "folds": 3, **QUICK}
+    call: dict[str, Any] = {"model": tiny_chat, "output": trained.folder, "validation": 0.2, **QUICK}
     assert finetune("classify", rows, **call).as_dict() == trained.as_dict()
     assert not left.exists()
     with pytest.raises(OptionError, match="differs from this one in seed"):
@@ -206,7 +233,7 @@ def test_labels_and_tasks_that_it_was_not_trained_for_are_refused(trained: Finet
             {},
             "The method 'head' doesn't go with the task 'summarize', which is summarization .* use method='",
         ),
-        ("generate", {}, "there is nothing in it to learn"),
+        ("score", {}, "which is scoring .a head chooses among .*: use method='full' or 'lora' or 'prompt'"),
         ("classify", {"rank": 4}, "The option 'rank' belongs to method='lora', and this is 'head'"),
         ("classify", {"layers": [9]}, "There is no layer 9: the model .* has 2"),
         ("classify", {"folds": 1}, "folds is 1, but has to be a whole number of at least 2"),

@@ -13,12 +13,13 @@ from data_files import write_rows
 from safetensors.torch import load_file
 from toy_training import colours, job
 
-from gptapps import pipeline
+from gptapps import evaluate, pipeline
 from gptapps.decoding.language_model import LanguageModel
 from gptapps.decoding.trained_adapters import with_low_rank, with_virtual_tokens
 from gptapps.errors import OptionError
 from gptapps.pipelines.base import Setup
 from gptapps.pipelines.classification import ClassificationPipeline
+from gptapps.task_catalog import resolve_task
 from gptapps.trained_model import TrainedModel
 from gptapps.training.finetune import finetune
 from gptapps.training.gradient_methods import FittedByGradients, FullMethod, LoraMethod, PromptMethod
@@ -135,9 +136,12 @@ def test_the_same_training_gives_the_same_weights(tiny_base: LanguageModel, tmp_
     assert written[0] == written[1]
 
 
+FLOATS = ("boat", "cork")
 ANSWER = {"question": "Who wrote it?", "context": "Ada wrote it in spring.", "answers": ["Ada"]}
 CHOICE = {"question": "Which planet is red?", "choices": ["Venus", "Mars"], "answer": "Mars"}
 SUMMARY = {"text": "It rained all day, and the lake rose by a hand.", "summaries": ["The lake rose."]}
+TRANSLATION = {"text": "Good morning.", "source": "en", "target": "fr", "translations": ["Bonjour."]}
+INSTRUCTION = {"text": "Name what floats on water.", "completions": ["Cork floats.", "Wood does."]}
 TEXT = {"context": "Once upon a time", "text": " there was a mill."}
 
 
@@ -148,7 +152,12 @@ TEXT = {"context": "Once upon a time", "text": " there was a mill."}
         ("prompt", "answer", ANSWER),
         ("lora", "choose", CHOICE),
         ("lora", "score", TEXT),
+        ("full", "score", TEXT),
         ("lora", "summarize", SUMMARY),
+        ("prompt", "translate", TRANSLATION),
+        ("lora", "generate", INSTRUCTION),
+        ("full", "generate", INSTRUCTION),
+        ("prompt", "generate", INSTRUCTION),
     ],
 )
 def test_every_family_learns_and_serves(
@@ -156,11 +165,33 @@ def test_every_family_learns_and_serves(
 ) -> None:
     field = "context" if "context" in row else "question" if "question" in row else "text"
     data = write_rows(tmp_path / "rows.jsonl", [{**row, field: f"{row[field]} {number}"} for number in range(6)])
-    options: dict[str, Any] = {"epochs": 1, "virtual_tokens": 3} if method == "prompt" else {"epochs": 1, "rank": 2}
+    options: dict[str, Any] = {"prompt": {"virtual_tokens": 3}, "lora": {"rank": 2}, "full": {}}[method]
+    if task in ("summarize", "translate", "generate"):
+        options["max_new_tokens"] = 12
     output = tmp_path / "learned"
-    report = finetune(task, data, output=output, method=method, model=tiny_base.name, validation=0.34, **options)
+    report = finetune(
+        task, data, output=output, method=method, model=tiny_base.name, epochs=1, validation=0.34, **options
+    )
     assert report.details["updates"] == 1
-    assert pipeline(task, model=output)(row if task in ("answer", "choose") else row["text"]).usage.input_tokens > 0
+    decides = resolve_task(task).metrics[0]
+    assert report.details["best"][decides] == pytest.approx(report.score(decides).value)
+    if task == "score":  # what learned plain text continues it, too
+        assert pipeline("generate", model=output, max_new_tokens=3)("Once upon a time").usage.output_tokens > 0
+    serve = pipeline(task, model=output)
+    gold = ("answers", "answer", "summaries", "translations", "completions")
+    assert serve({name: value for name, value in row.items() if name not in gold}).usage.input_tokens > 0
+
+
+def test_a_model_learns_to_follow_an_instruction(tiny_chat: LanguageModel, tmp_path: Path) -> None:
+    rows = [{"text": f"{n}. Say which {what}.", "completions": [f"The {what}."]} for n in range(12) for what in FLOATS]
+    data = write_rows(tmp_path / "rows.jsonl", rows)
+    call: dict[str, Any] = {"method": "lora", "model": tiny_chat, "validation": 0.2, "epochs": 8, "learning_rate": 2e-2}
+    report = finetune("generate", data, output=tmp_path / "learned", examples_per_update=8, max_new_tokens=12, **call)
+    assert report.score("rougeL").value > 0.9
+    generate = pipeline("generate", model=tmp_path / "learned")
+    assert generate("99. Say which boat.").finish_reason == "end"
+    scores = evaluate("generate", data, model=tmp_path / "learned", output=tmp_path / "run")
+    assert scores.score("rougeL").value > 0.9
 
 
 def test_half_precision_learns_too(tiny_base: LanguageModel, tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ def said(model: LanguageModel, ids: tuple[int, ...]) -> str:
 ANSWER = {"question": "Who wrote it?", "context": "Ada Lovelace wrote it in spring.", "answers": ["Ada Lovelace"]}
 CHOICE = {"question": "Which planet is red?", "choices": ["Venus", "Mars"], "answer": "Mars"}
 SUMMARY = {"text": "It rained all day, and the lake rose by a hand.", "summaries": ["The lake rose."]}
+INSTRUCTION = {"text": "Name what floats on water.", "completions": ["Cork floats."]}
 TRANSLATION = {"text": "Good morning.", "source": "en", "target": "fr", "translations": ["Bonjour."]}
 
 
@@ -47,6 +48,7 @@ TRANSLATION = {"text": "Good morning.", "source": "en", "target": "fr", "transla
         ("choose", CHOICE, "Mars"),
         ("summarize", SUMMARY, "The lake rose."),
         ("translate", TRANSLATION, "Bonjour."),
+        ("generate", INSTRUCTION, "Cork floats."),
     ],
 )
 @pytest.mark.parametrize("kind", ["tiny_chat", "tiny_base"])
@@ -57,12 +59,12 @@ def test_the_target_is_what_should_be_said(
     (lesson,) = lessons(tmp_path, model, task, row)
     assert said(model, lesson.target).strip() == target
     ends = lesson.target[-1] in model.tokenizer.eos_ids
-    assert ends is (task in ("answer", "summarize", "translate"))  # what is scored as a whole needs no end
+    assert ends is (task in ("answer", "summarize", "translate", "generate"))  # what is scored as a whole needs no end
 
 
-@pytest.mark.parametrize("task", ["summarize", "answer"])
+@pytest.mark.parametrize("task", ["summarize", "answer", "generate"])
 def test_the_prompt_is_the_one_of_predicting(task: str, tiny_chat: LanguageModel, tmp_path: Path) -> None:
-    row = {"summarize": SUMMARY, "answer": ANSWER}[task]
+    row = {"summarize": SUMMARY, "answer": ANSWER, "generate": INSTRUCTION}[task]
     (lesson,) = lessons(tmp_path, tiny_chat, task, row)
     data = read_training_data(DataPlan(task=task, train=tmp_path / "rows.jsonl", validation=None))
     made = job(data, tiny_chat, tmp_path)
@@ -70,6 +72,26 @@ def test_the_prompt_is_the_one_of_predicting(task: str, tiny_chat: LanguageModel
     names = data.task.family.required + data.task.family.optional
     fields = {name: row.get(name, data.options.get(name)) for name in names}
     assert lesson.prompt == encode_prompt(tiny_chat, adapter.render(fields))
+
+
+@pytest.mark.parametrize(
+    ("labels", "targets"), [(["delay", "noise"], ["delay", "noise"]), (["noise"], ["noise"]), ([], ["none"])]
+)
+def test_several_labels_share_a_text_and_none_is_learned_too(
+    labels: list[str], targets: list[str], tiny_chat: LanguageModel, tmp_path: Path
+) -> None:
+    known = ["delay", "comfort", "noise"]
+    made = lessons(tmp_path, tiny_chat, "tag", {"text": "Two hours late.", "label": labels}, labels=known)
+    assert [said(tiny_chat, lesson.target).strip() for lesson in made] == targets
+    assert {lesson.weight for lesson in made} == {1 / len(targets)}
+    assert len({lesson.prompt for lesson in made}) == 1
+
+
+def test_a_label_called_none_is_one_like_the_others(tiny_chat: LanguageModel, tmp_path: Path) -> None:
+    labels = ["none", "noise"]
+    for given in (["none"], []):
+        (lesson,) = lessons(tmp_path, tiny_chat, "tag", {"text": "Fine.", "label": given}, labels=labels)
+        assert said(tiny_chat, lesson.target).strip() == "none"
 
 
 def test_a_label_is_learned_where_labels_differ(tiny_base: LanguageModel, tmp_path: Path) -> None:
@@ -93,6 +115,13 @@ def test_a_long_prompt_is_cut_and_its_target_is_not(
     (cut,) = lessons(tmp_path, tiny_base, task, row, limit=150)
     assert cut.target == whole.target
     assert 140 < len(cut.prompt) + len(cut.target) <= 150
+
+
+def test_of_a_long_text_to_continue_the_end_is_kept(tiny_base: LanguageModel, tmp_path: Path) -> None:
+    row = {"text": f"Begin. {LONG}What floats?", "completions": ["Cork."]}
+    (lesson,) = lessons(tmp_path, tiny_base, "generate", row, limit=60)
+    assert said(tiny_base, lesson.prompt).endswith("What floats?")
+    assert len(lesson.prompt) + len(lesson.target) <= 60
 
 
 def test_an_answer_is_learned_from_the_window_that_holds_it(tiny_base: LanguageModel, tmp_path: Path) -> None:

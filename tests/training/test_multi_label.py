@@ -61,8 +61,37 @@ def test_a_head_learns_every_label_by_itself(tiny_chat: LanguageModel, tmp_path:
     assert evaluate("tag", test, model=tmp_path / "head", output=tmp_path / "run").score("label_f1").value >= 0.85
     with pytest.raises(OptionError, match="was trained for the labels"):
         tag("Boat 3 came.", labels=["a", "b"])
-    with pytest.raises(OptionError, match="Class weights are for one label"):
-        finetune("tag", data, model=tiny_chat, output=tmp_path / "other", class_weights="balanced", **QUICK)
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("lora", {"learning_rate": 1e-2, "epochs": 16, "patience": 16, "dropout": 0.0}),
+        ("full", {"learning_rate": 1e-2, "epochs": 8}),
+        ("prompt", {"learning_rate": 1e-1, "epochs": 4}),
+    ],
+)
+def test_gradients_teach_several_labels_and_none(
+    method: str, options: dict[str, Any], tiny_chat: LanguageModel, tmp_path: Path
+) -> None:
+    data = written(tmp_path / "train.jsonl", rows(64))
+    report = finetune("tag", data, model=tiny_chat, output=tmp_path / "out", validation=0.25, method=method, **options)
+    tag = pipeline("tag", model=tmp_path / "out")
+    assert report.details["best"]["label_f1"] == pytest.approx(report.score("label_f1").value)
+    assert set(tag("Boat 99 came.").scores) == set(WORDS)
+    if method != "prompt":  # which is too little for a random model
+        assert report.score("label_f1").value >= 0.75
+        assert tag("Boat 99 came.").labels == ()
+        found = {tag(row["text"]).labels for row in rows(16)}
+        assert {1, 2} <= {len(labels) for labels in found}
+
+
+def test_class_weights_and_several_labels_do_not_go_together(tiny_chat: LanguageModel, tmp_path: Path) -> None:
+    data = written(tmp_path / "train.jsonl", rows(16))
+    call: dict[str, Any] = {"model": tiny_chat, "output": tmp_path / "out", "class_weights": "balanced"}
+    for method in ("head", "lora"):
+        with pytest.raises(OptionError, match="Class weights are for one label a text"):
+            finetune("tag", data, method=method, **call)
 
 
 def test_labels_stand_in_lists_or_with_semicolons_between(tmp_path: Path) -> None:

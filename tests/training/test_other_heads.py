@@ -109,10 +109,11 @@ def test_a_head_chooses_among_any_number(tiny_chat: LanguageModel, tmp_path: Pat
     rows = written(tmp_path / "train.jsonl", choices(0, 40))
     report = finetune("choose", rows, model=tiny_chat, output=tmp_path / "head", validation=0.2, **QUICK)
     assert report.score("accuracy").value >= 0.8
+    assert report.score("accuracy_norm").value == report.score("accuracy").value  # a head has nothing to normalise
     choose = pipeline("choose", model=tmp_path / "head")
     example = ChoiceExample(question="Which of them sleeps?", choices=("the ladder", "the spoon", "the whale"))
     output = choose(example)
-    assert (output.index, output.text) == (2, "the whale")
+    assert (output.index, output.text, output.log_likelihoods) == (2, "the whale", {})
     assert sum(output.scores.values()) == pytest.approx(1)
     several = choose([example, ChoiceExample(question="Which of them sleeps?", choices=("the goose", "the kettle"))])
     assert [one.text for one in several] == ["the whale", "the goose"]

@@ -11,6 +11,8 @@ import pytest
 from data_files import mails, questions, write_rows
 
 from gptapps.errors import DataError, OptionError, UnknownNameError
+from gptapps.examples import Example
+from gptapps.pipelines.generation import GenerationPipeline
 from gptapps.training.data import DataPlan, data_folds, gold_labels, read_training_data
 
 
@@ -114,7 +116,7 @@ def test_the_first_row_that_cannot_be_used_is_named(tmp_path: Path) -> None:
         ({"columns": {"txt": "body"}}, OptionError, "Did you mean 'text'"),
         ({"options": {"lables": ["a", "b"]}}, OptionError, "Did you mean 'labels'"),
         ({"task": "classfy"}, UnknownNameError, "Did you mean 'classify'"),
-        ({"task": "generate"}, OptionError, "no examples to learn from"),
+        ({"task": "generate"}, DataError, "column 'completions'"),
         ({"train": "nowhere.jsonl"}, DataError, "nowhere.jsonl can't be read"),
     ],
 )
@@ -124,3 +126,9 @@ def test_a_plan_that_makes_no_sense_is_refused(
     known: dict[str, object] = {"task": "classify", "train": train}
     with pytest.raises(error, match=message):
         read_training_data(DataPlan(**{**known, **plan}))  # type: ignore[arg-type]
+
+
+def test_a_task_whose_examples_hold_nothing_to_learn_is_refused(train: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(GenerationPipeline, "example_type", Example)  # as a plug-in's might be
+    with pytest.raises(OptionError, match="'generate' has no examples to learn from"):
+        read_training_data(DataPlan(task="generate", train=train))

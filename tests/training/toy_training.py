@@ -21,6 +21,7 @@ from gptapps.training.loop import Trainer
 from gptapps.training.methods import Job
 from gptapps.training.packing import Pack, Schedule
 from gptapps.training.recipe import Evaluation, Learned, Recipe
+from gptapps.training.trained_definition import trained_definition
 
 VOCABULARY = 7
 
@@ -106,7 +107,7 @@ def colours(folder: Path, count: int = 48) -> TrainingData:
 
 def job(data: TrainingData, model: LanguageModel, folder: Path, **options: Any) -> Job:
     """Return a training of a task on a model."""
-    definition = data.task.model_copy(update={"labels": data.labels, "content_free": ()})
+    definition = trained_definition(data)
     kind = PIPELINES.get(definition.pipeline)
     known = {name: value for name, value in data.options.items() if name in kind.options_type.__annotations__}
     return Job(

@@ -115,7 +115,7 @@ def calibration_gap(bins: Sequence[ReliabilityBin]) -> float:
 def input_length(example: Finished) -> int:
     """Return how many tokens the model read; a text that is scored is input, too."""
     read = int(example.usage["input_tokens"])
-    return read + int(example.prediction["tokens"]) if "log_likelihood" in example.prediction else read
+    return read + int(example.prediction["tokens"]) if "tokens" in example.prediction else read
 
 
 def by_length(run: RecordedRun, metric: Metric) -> list[LengthBin]:

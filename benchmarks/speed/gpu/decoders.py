@@ -1,0 +1,119 @@
+"""Ways to continue texts a token at a time.
+
+Symbols: B texts, T tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from benchmarks.speed.gpu.sides import Ours, Theirs
+from gptapps.backbone.kv_cache import CacheRows, KVCache
+from gptapps.decoding.token_steps import TokenSteps
+
+
+class Decoder(Protocol):
+    """Continues texts."""
+
+    def read(self, prompts: Tensor) -> Tensor:
+        """Forget what was read, read prompts (B, T), and return the logits (B, V) behind them."""
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """Read one more token of each text (B,), and return the logits (B, V) behind it, good until the next step."""
+
+
+class CachedDecoder:
+    """gptapps' backbone, called once a token."""
+
+    def __init__(self, side: Ours) -> None:
+        self._side = side
+        self._rows: CacheRows | None = None
+
+    def read(self, prompts: Tensor) -> Tensor:
+        """See :meth:`Decoder.read`."""
+        self._rows = _new_cache(self._side).add_rows(len(prompts))
+        return self._behind(prompts)
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """See :meth:`Decoder.step`."""
+        return self._behind(tokens.unsqueeze(1))
+
+    def _behind(self, tokens: Tensor) -> Tensor:
+        out: Tensor = self._side.head(self._side.backbone(tokens, cache=self._rows)[:, -1])
+        return out
+
+
+class SteppingDecoder:
+    """gptapps' steps as its engine takes them: on a GPU captured as a CUDA graph, which stays from text to text."""
+
+    def __init__(self, side: Ours) -> None:
+        self._model = _Model(side)
+        self._cache = _new_cache(side)
+        model: Any = self._model
+        self._steps = TokenSteps(model, self._cache)
+
+    def read(self, prompts: Tensor) -> Tensor:
+        """See :meth:`Decoder.read`."""
+        cache = self._cache
+        for row in range(cache.rows):
+            cache.truncate(row, 0)
+        if not cache.rows:
+            cache.add_rows(len(prompts))
+        return self._model.next_token_logits(prompts.tolist(), cache.all_rows())
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """See :meth:`Decoder.step`."""
+        return self._steps.logits(tokens.tolist())
+
+
+class TheirDecoder:
+    """transformers' model, called once a token, without what ``generate`` does beside."""
+
+    def __init__(self, side: Theirs) -> None:
+        self._side = side
+        self._past: Any = None
+
+    def read(self, prompts: Tensor) -> Tensor:
+        """See :meth:`Decoder.read`."""
+        self._past = None
+        return self._behind(prompts)
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """See :meth:`Decoder.step`."""
+        return self._behind(tokens.unsqueeze(1))
+
+    def _behind(self, tokens: Tensor) -> Tensor:
+        out = self._side.model(input_ids=tokens, past_key_values=self._past, use_cache=True, logits_to_keep=1)
+        self._past = out.past_key_values
+        logits: Tensor = out.logits[:, -1]
+        return logits
+
+
+DECODERS: dict[str, Callable[[Ours], Decoder]] = {
+    "gptapps": CachedDecoder,
+    "gptapps, CUDA graph": SteppingDecoder,
+}
+"""gptapps' ways to continue texts, by the name that tables give them; a further way is timed once it stands here."""
+
+
+class _Model:
+    """What :class:`~gptapps.decoding.token_steps.TokenSteps` needs of a language model."""
+
+    def __init__(self, side: Ours) -> None:
+        self.backbone, self._head = side.backbone, side.head
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        out: Tensor = self._head(hidden)
+        return out.float()
+
+    def next_token_logits(self, texts: Sequence[Sequence[int]], rows: CacheRows) -> Tensor:
+        tokens = torch.tensor(texts, device=self.backbone.device)
+        return self.logits(self.backbone(tokens, cache=rows)[:, -1])
+
+
+def _new_cache(side: Ours) -> KVCache:
+    return KVCache(side.backbone.config, dtype=side.backbone.dtype, device=side.backbone.device)

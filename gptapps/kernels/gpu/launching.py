@@ -1,0 +1,61 @@
+"""What every launcher needs to know: the architecture, sizes of tiles, and whether the interpreter is on."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from gptapps.kernels.dispatch import interpreting
+
+INTERPRETED = tl.constexpr(interpreting())  # Triton looks when a kernel is decorated, so once is right here
+cdiv = triton.cdiv
+next_power_of_2 = triton.next_power_of_2
+
+_H100_MULTIPROCESSORS = 132
+_SHARED_BYTES = {80: 166_912, 86: 101_376, 87: 166_912, 89: 101_376, 90: 232_448, 100: 232_448, 120: 101_376}
+
+
+def architecture(device: torch.device) -> int:
+    """Return the compute capability of ``device`` as 80 or 90; that of the target where kernels are only compiled."""
+    if device.type == "cuda":
+        return _capability(device)
+    return 90 if INTERPRETED else int(triton.runtime.driver.active.get_current_target().arch)
+
+
+def multiprocessors(device: torch.device) -> int:
+    """Return how many programs of full size ``device`` runs at once; an H100's number where there is no GPU."""
+    return _processors(device) if device.type == "cuda" else _H100_MULTIPROCESSORS
+
+
+def shared_bytes(device: torch.device) -> int:
+    """Return the shared memory in bytes that one program may hold."""
+    return _SHARED_BYTES.get(architecture(device), 101_376)
+
+
+def on_device(tensor: Tensor) -> AbstractContextManager[object]:
+    """Make the device of ``tensor`` the current one, where Triton launches."""
+    return torch.cuda.device(tensor.device) if tensor.is_cuda else nullcontext()
+
+
+@cache
+def _capability(device: torch.device) -> int:
+    major, minor = torch.cuda.get_device_capability(device)
+    return 10 * major + minor
+
+
+@cache
+def _processors(device: torch.device) -> int:
+    return torch.cuda.get_device_properties(device).multi_processor_count
+
+
+@triton.jit
+def operand(x):  # type: ignore[no-untyped-def]
+    """Return ``x`` as ``tl.dot`` takes it: the interpreter multiplies the bits of bfloat16 as if they were integers."""
+    if INTERPRETED:
+        return x.to(tl.float32)
+    return x

@@ -1,0 +1,1 @@
+"""Pre-training of a GPT from scratch on plain text."""

@@ -1,0 +1,107 @@
+"""The whole backbone on Triton's interpreter gives what it gives on plain PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from tiny_models import TinyModel, random_tokens
+from torch import Tensor
+
+from gptapps.backbone.branching import Branching
+from gptapps.backbone.gpt import GPTBackbone
+from gptapps.backbone.kv_cache import KVCache
+from gptapps.kernels.dispatch import VARIABLE
+
+pytest.importorskip("triton")
+# numpy, which interprets, warns where exp reaches infinity and the result is right.
+pytestmark = pytest.mark.filterwarnings("ignore:overflow encountered in exp")
+
+TOLERANCE = 1e-4  # of hidden states that are of the order of 1, in float32
+CASES = ("gpt2", "gptj", "mistral", "gemma3")  # learned positions, pairs, grouped queries and windows, one key head
+
+
+def prefill(backbone: GPTBackbone) -> list[Tensor]:
+    return [backbone(random_tokens(2, 11))]
+
+
+def chunks_behind_unequal_tails(backbone: GPTBackbone) -> list[Tensor]:
+    cache = KVCache(backbone.config)
+    backbone(random_tokens(2, 9), cache=cache.add_rows(2), lengths=[9, 4])
+    return [backbone(random_tokens(2, 6, seed=1), cache=cache.all_rows())]
+
+
+def chunks_behind_segments(backbone: GPTBackbone) -> list[Tensor]:
+    cache = KVCache(backbone.config)
+    backbone(random_tokens(1, 8), cache=cache.add_rows(1))
+    segment = cache.freeze(0)
+    rows = cache.add_rows([segment, None, segment])
+    backbone(random_tokens(1, 3, seed=1), cache=type(rows)(cache, 2, 3))
+    return [backbone(random_tokens(3, 5, seed=2), cache=rows)]
+
+
+def token_by_token(backbone: GPTBackbone) -> list[Tensor]:
+    cache = KVCache(backbone.config)
+    rows = cache.add_rows(2)
+    backbone(random_tokens(2, 6), cache=rows, lengths=[6, 2])
+    return [backbone(random_tokens(2, 1, seed=seed), cache=rows) for seed in (1, 2)]
+
+
+def packed(backbone: GPTBackbone) -> list[Tensor]:
+    tokens = random_tokens(1, 15)[0]
+    return [backbone.read_packed(tokens, (5, 1, 9)), backbone.read_packed(tokens, (4, 8), opening=3)]
+
+
+def packed_both_ways(backbone: GPTBackbone) -> list[Tensor]:
+    return [backbone.read_packed(random_tokens(1, 15)[0], (5, 1, 9), causal=False)]
+
+
+def branched(backbone: GPTBackbone) -> list[Tensor]:
+    seen = torch.tensor([[1, 0, 0, 0], [1, 1, 0, 0], [1, 0, 1, 0], [1, 0, 1, 1]], dtype=torch.bool)
+    return [backbone.read_branched(random_tokens(1, 4)[0], Branching(torch.tensor([0, 1, 1, 2]), seen))]
+
+
+READINGS = (
+    prefill,
+    chunks_behind_unequal_tails,
+    chunks_behind_segments,
+    token_by_token,
+    packed,
+    packed_both_ways,
+    branched,
+)
+
+
+@pytest.mark.parametrize("reading", READINGS, ids=lambda reading: reading.__name__)
+@pytest.mark.parametrize("name", CASES)
+def test_hidden_states_are_those_of_the_reference(
+    name: str,
+    reading: Callable[[GPTBackbone], list[Tensor]],
+    tiny: Callable[[str], TinyModel],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    backbone = tiny(name).backbone
+    expected = reading(backbone)
+    monkeypatch.setenv(VARIABLE, "triton")
+    for states, plain in zip(reading(backbone), expected, strict=True):
+        torch.testing.assert_close(states, plain, atol=TOLERANCE, rtol=TOLERANCE)
+
+
+@pytest.mark.parametrize(("name", "mixed"), [("gpt2", False), ("gemma3", False), ("mistral", True)])
+def test_gradients_are_those_of_the_reference(
+    name: str, mixed: bool, tiny: Callable[[str], TinyModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone = tiny(name).backbone
+    tokens = random_tokens(1, 15)[0]
+
+    def gradients() -> list[Tensor]:
+        with torch.enable_grad(), torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            states = backbone.read_packed(tokens, (4, 8), opening=3)
+            return list(torch.autograd.grad(states.square().sum(), list(backbone.parameters())))
+
+    expected = gradients()
+    monkeypatch.setenv(VARIABLE, "triton")
+    for gradient, plain in zip(gradients(), expected, strict=True):
+        scale, tolerance = max(float(plain.abs().max()), 1.0), 0.1 if mixed else TOLERANCE  # bfloat16 has 8 bits
+        torch.testing.assert_close(gradient / scale, plain / scale, atol=tolerance, rtol=tolerance)

@@ -1,0 +1,56 @@
+"""Attention forward as it is compiled: heads of 64, 128 and 256, every kind of mask somewhere."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from ahead_of_time import Case
+from torch import Tensor
+
+from gptapps.kernels import Visibility
+from gptapps.kernels.gpu.attention_forward import attention_forward
+
+
+def inputs(size: int, dtype: torch.dtype, tokens: int) -> list[Tensor]:
+    """Return queries, keys and values as a projection leaves them."""
+    return [torch.empty(2, tokens, heads, size, dtype=dtype, device="meta").transpose(1, 2) for heads in (8, 2, 2)]
+
+
+def numbers(count: int) -> Tensor:
+    """Return whole numbers, for lengths and bounds."""
+    return torch.empty(count, dtype=torch.int32, device="meta")
+
+
+CAUSAL = Visibility(causal=True)
+PACKED = Visibility(causal=True, query_bounds=numbers(9), key_bounds=numbers(9), longest=2048, longest_keys=2048)
+MASK = Visibility(mask=torch.empty(1, 1, 2048, 2048, dtype=torch.bool, device="meta"))
+
+
+def _call(size: int, dtype: torch.dtype, visible: Visibility, soft_cap: float | None, tokens: int) -> None:
+    q, k, v = inputs(size, dtype, tokens)
+    attention_forward(q, k, v, visible, None, scale=0.1, soft_cap=soft_cap, wide=False)
+
+
+def _case(
+    name: str,
+    size: int,
+    visible: Visibility,
+    dtype: torch.dtype = torch.bfloat16,
+    soft_cap: float | None = None,
+    tokens: int = 2048,
+) -> Case:
+    return Case(name, partial(_call, size, dtype, visible, soft_cap, tokens))
+
+
+CASES = [
+    _case("bf16-d64-causal", 64, CAUSAL),
+    _case("bf16-d128-causal", 128, CAUSAL),
+    _case("bf16-d128-packed", 128, PACKED),
+    _case("bf16-d96-mask", 96, MASK),
+    _case("bf16-d128-window-cap", 128, Visibility(causal=True, window=512), soft_cap=50.0),
+    _case("bf16-d128-short", 128, CAUSAL, tokens=50),
+    _case("bf16-d256-causal", 256, CAUSAL),
+    _case("fp32-d64-causal", 64, CAUSAL, torch.float32),
+    _case("fp32-d128-causal", 128, CAUSAL, torch.float32),
+]

@@ -1,0 +1,48 @@
+"""Rows so far apart that the distance passes 2**31, in memory of which only a few pages are ever touched."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("triton")
+
+CODE = """
+import torch
+from gptapps import kernels
+from gptapps.kernels.gpu.linear_cross_entropy import Terms, losses_of_logits
+
+device = "cuda" if torch.cuda.is_available() else "cpu"
+held = torch.empty(2**31 + 64, dtype=torch.float16, device=device)
+
+def apart(*shape):
+    x = held.as_strided((3, *shape, 64), (2**30, *(64 for _ in shape), 1))
+    return x.copy_(torch.linspace(-1, 1, x.numel(), device=device).view(x.shape))
+
+def agree(actual, expected):
+    torch.testing.assert_close(actual.double(), expected.double(), atol=1e-2, rtol=1e-2)
+
+x, weight = apart(), torch.ones(64, dtype=torch.float16, device=device, requires_grad=True)
+out = kernels.rms_norm(x, weight, 1e-5, impl="triton")
+normed = kernels.rms_norm(x.double(), weight.double(), 1e-5)
+agree(out, normed)
+agree(*(torch.autograd.grad(y.sum(), weight)[0] for y in (out, normed)))
+
+x, angles = apart(1, 1), torch.linspace(0, 1, 64, device=device).expand(3, 1, 1, 64)
+for interleaved in (False, True):
+    out = kernels.rotary(x, angles, angles, interleaved=interleaved, impl="triton")
+    agree(out, kernels.rotary(x.double(), angles, angles, interleaved=interleaved))
+
+logits, targets = apart(), torch.tensor([1, 2, 63], device=device)
+wide = logits.double().requires_grad_()
+expected = torch.nn.functional.cross_entropy(wide, targets, reduction="none")
+agree(losses_of_logits(logits, targets, None, Terms(None, 0.0, 0.0), True), expected)
+agree(logits, torch.autograd.grad(expected.sum(), wide)[0])
+"""
+
+
+def test_offsets_past_two_to_the_31() -> None:
+    process = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
