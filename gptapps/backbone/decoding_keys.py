@@ -74,17 +74,23 @@ class DecodingKeys:
             window: how many tokens back, itself included, a token may look; None for all.
 
         Returns:
-            (B, H, 1, D).
+            (B, H, 1, D) in the type of the cache.
         """
         held = [tensor[layer, self._rows] for tensor in (self._cache.keys, self._cache.values)]  # (B, K, S, D)
-        places = self._slots.view(-1, 1, 1, 1).expand(-1, keys.shape[2], 1, keys.shape[3])
-        for cached, new in zip(held, (keys, values), strict=True):
-            cached.scatter_(2, places, new.transpose(1, 2))
+        index = self._slots.view(-1, 1, 1, 1).expand(-1, keys.shape[2], 1, keys.shape[3])
+        for cached, new in zip(held, (keys, values), strict=True):  # autocast may have widened what was rotated
+            cached.scatter_(2, index, new.transpose(1, 2).to(cached.dtype))
         prefixes = [
             kernels.SharedPrefix(one.segment.keys[layer], one.segment.values[layer], one.lengths, places)
             for one, places in zip(self._seen, self._places, strict=True)
         ]
         out, _ = kernels.decode_attention(
-            q.squeeze(2), held[0], held[1], self._lengths, scale=scale, prefixes=prefixes, window=window
+            q.squeeze(2).to(held[0].dtype),
+            held[0],
+            held[1],
+            self._lengths,
+            scale=scale,
+            prefixes=prefixes,
+            window=window,
         )
         return out.unsqueeze(2)

@@ -60,8 +60,13 @@ class Visibility:
     @property
     def is_plain(self) -> bool:
         """Whether there is nothing beyond ``causal`` and ``mask``."""
-        rest = (self.window, self.key_lengths, self.prefix_lengths, self.offsets, self.query_bounds)
-        return all(part is None for part in rest)
+        return (
+            self.window is None
+            and self.key_lengths is None
+            and self.prefix_lengths is None
+            and self.offsets is None
+            and self.query_bounds is None
+        )
 
     def dense(self, batch: int, tokens: int, keys: int, device: torch.device | str) -> Tensor:
         """Return all of it as a mask, (B, 1 or H, T, S) bool; for packed texts (1, 1, T, S) over all of them.

@@ -72,12 +72,16 @@ def test_the_operation_is_left_out_where_nobody_needs_it() -> None:
         assert not dispatch.needs_operator(learning, torch.nn.Parameter(HERE))
 
 
-def test_operations_compile_into_one_graph() -> None:
+@pytest.mark.usefixtures("interpreter")
+@pytest.mark.parametrize("choice", ["triton", None])
+def test_operations_compile_into_one_graph(choice: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("triton")
+    if choice:
+        monkeypatch.setenv(dispatch.VARIABLE, choice)
 
     def layer(x: Tensor, weight: Tensor) -> Tensor:
-        normed, summed = kernels.add_rms_norm(x, 2 * x, weight, 1e-5, impl="triton")
-        return kernels.gated_activation(normed, "silu", impl="triton").repeat(1, 2) + summed
+        normed, summed = kernels.add_rms_norm(x, 2 * x, weight, 1e-5)
+        return kernels.gated_activation(normed, "silu").repeat(1, 2) + summed
 
     inputs = [torch.randn(shape, requires_grad=True) for shape in ((3, 8), (8,))]
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from benchmarks.speed.gpu.checking import checks, reason
+from benchmarks.speed.gpu.checking import checks
 from benchmarks.speed.gpu.deadline import Deadline
 from benchmarks.speed.gpu.measured import Checked
 from benchmarks.speed.gpu.work import Operation
@@ -31,11 +31,19 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What a worker printed, and what it died of; None if it lived."""
+    """What became of a worker.
+
+    Attributes:
+        job: what it was to do.
+        lines: what it printed.
+        problem: what it died of; None if it lived.
+        is_late: whether the time was up before its end.
+    """
 
     job: Job
     lines: tuple[str, ...]
-    problem: str | None
+    problem: str | None = None
+    is_late: bool = False
 
 
 def check_jobs(operations: Sequence[Operation], *, dry_run: bool) -> list[Job]:
@@ -56,12 +64,18 @@ def run_jobs(jobs: Sequence[Job], deadline: Deadline, *, dry_run: bool) -> Itera
         yield from pool.map(lambda job: _run(job, deadline, dry_run), jobs)
 
 
-def checked(done: Done, operations: Sequence[Operation], *, dry_run: bool) -> list[Checked]:
-    """Return what a checking job found; what it didn't get to counts as wrong."""
+def checked(done: Done, operations: Sequence[Operation], deadline: Deadline, *, dry_run: bool) -> list[Checked]:
+    """Return what a checking job found.
+
+    What it didn't get to counts as wrong where it died, and is left out where the time was up.
+    """
     _, name, start, stop = done.job.words
     found = [Checked(**json.loads(line)) for line in done.lines]
     operation = next(operation for operation in operations if operation.name == name)
     missed = checks(operation, dry_run=dry_run)[int(start) + len(found) : int(stop)]
+    if done.is_late:
+        deadline.left_out += [f"check of {name}, {setting.name}, {dtype}" for setting, dtype in missed]
+        return found
     problem = f"not checked: {done.problem or 'its process printed too little'}"
     return [
         *found,
@@ -74,8 +88,8 @@ def checked(done: Done, operations: Sequence[Operation], *, dry_run: bool) -> li
 
 def _run(job: Job, deadline: Deadline, dry_run: bool) -> Done:
     what = " ".join(job.words)
-    if not deadline.allows(f"{what} (in a process of its own)", _LEAST_SECONDS):
-        return Done(job, (), "no time was left")
+    if not deadline.allows(f"the job {what!r}", _LEAST_SECONDS):
+        return Done(job, (), is_late=True)
     command = [sys.executable, "-m", "benchmarks.speed.gpu.worker", *(["--dry-run"] if dry_run else []), *job.words]
     environment = {**os.environ, VARIABLE: "triton", "TORCHINDUCTOR_COMPILE_THREADS": "4"}
     try:
@@ -85,7 +99,8 @@ def _run(job: Job, deadline: Deadline, dry_run: bool) -> Done:
     except subprocess.TimeoutExpired as failure:
         printed = failure.stdout or b""
         text = printed.decode("utf-8", "replace") if isinstance(printed, bytes) else printed
-        return Done(job, _whole_lines(text), reason(failure))
+        deadline.left_out.append(f"the end of the job {what!r}")
+        return Done(job, _whole_lines(text), is_late=True)
     last = ended.stderr.strip().splitlines()[-1:]
     problem = None if ended.returncode == 0 else f"exit code {ended.returncode}: {''.join(last)}"[:200]
     if problem:

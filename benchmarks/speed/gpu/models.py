@@ -24,7 +24,7 @@ from benchmarks.speed.measuring import OURS, BenchmarkError, Samples, interleave
 THEIRS, COMPILED = "transformers, sdpa", "transformers, torch.compile"
 _GENERATE = "transformers, generate"
 _GENERATE_COMPILED = "transformers, generate, torch.compile and CUDA graphs"
-_NEW_TOKENS = 16
+NEW_TOKENS = 16
 _DRY_NEW_TOKENS = 3
 _CHECKED_TOKENS = 96
 _WORSE = 2.0
@@ -89,7 +89,7 @@ class Timer:
     @torch.inference_mode()
     def _decoding(self, ours: Ours, theirs: Theirs, batch: int, tokens: int, checks: dict[str, Any]) -> Measured:
         prompts = Draw(self.card, self.card.dtype).integers(self.layout.vocabulary, batch, tokens)
-        steps = _DRY_NEW_TOKENS if self.card.is_dry else _NEW_TOKENS
+        steps = _DRY_NEW_TOKENS if self.card.is_dry else NEW_TOKENS
         turns: dict[str, Turn] = {
             name: partial(seconds_per_step, self.card, make(ours), prompts, steps) for name, make in DECODERS.items()
         }

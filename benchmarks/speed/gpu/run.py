@@ -117,10 +117,11 @@ def _check(card: Card, operations: list[Operation], found: Found, deadline: Dead
         jobs = check_jobs(operations, dry_run=False)
         jobs += [Job(("warm", operation.name)) for operation in operations]
         jobs += [Job(("compile", layout.name)) for layout in LAYOUTS if with_models]
+        say(f"checking {sum(job.lines for job in jobs)} settings, and compiling what will be timed")
         for done in run_jobs(jobs, deadline, dry_run=False):
             if done.job.words[0] == "check":
-                found.checked += checked(done, operations, dry_run=False)
-            elif done.problem is None:
+                found.checked += checked(done, operations, deadline, dry_run=False)
+            elif done.problem is None and not done.is_late:
                 prepared.add(done.job.words[1])
     for one in found.wrong:
         say(f"WRONG: {one}")
@@ -137,9 +138,12 @@ def _in_turn(card: Card, operations: list[Operation]) -> Iterator[tuple[Operatio
 
 def _time(card: Card, operation: Operation, case: Case, found: Found, deadline: Deadline, despite_errors: bool) -> None:
     what = f"{operation.name}, {case.setting.name}"
-    is_wrong = any(one.operation == operation.name for one in found.wrong)
+    of_operation = [one for one in found.checked if one.operation == operation.name]
+    is_wrong = not of_operation or any(one.problem for one in of_operation)
     if is_wrong and not despite_errors:
-        found.withheld.append(f"{what}: the operation failed its checks")
+        found.withheld.append(
+            f"{what}: the operation {'failed its checks' if of_operation else 'was not checked in time'}"
+        )
         return
     if not deadline.allows(what, _SECONDS_PER_CASE * len(case.costs)):
         return

@@ -17,7 +17,6 @@ cdiv = triton.cdiv
 next_power_of_2 = triton.next_power_of_2
 
 _H100_MULTIPROCESSORS = 132
-_SHARED_BYTES = {80: 166_912, 86: 101_376, 87: 166_912, 89: 101_376, 90: 232_448, 100: 232_448, 120: 101_376}
 
 
 def architecture(device: torch.device) -> int:
@@ -30,11 +29,6 @@ def architecture(device: torch.device) -> int:
 def multiprocessors(device: torch.device) -> int:
     """Return how many programs of full size ``device`` runs at once; an H100's number where there is no GPU."""
     return _processors(device) if device.type == "cuda" else _H100_MULTIPROCESSORS
-
-
-def shared_bytes(device: torch.device) -> int:
-    """Return the shared memory in bytes that one program may hold."""
-    return _SHARED_BYTES.get(architecture(device), 101_376)
 
 
 def on_device(tensor: Tensor) -> AbstractContextManager[object]:

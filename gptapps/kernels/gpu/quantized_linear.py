@@ -116,7 +116,8 @@ def quantized_linear(x: Tensor, values: Tensor, scales: Tensor, bias: Tensor | N
     if not out.numel():
         return out
     is_wide = x.dtype == torch.float32
-    channels_at_once = min(32 if is_wide else 128, group if group < channels else 128)
+    most_channels = 32 if is_wide else 64 if rows > 32 else 128
+    channels_at_once = min(most_channels, group if group < channels else 128)
     features_at_once = _FEATURES
     tall = 16 if is_wide else max(16, next_power_of_2(rows))  # full precision takes no tensor cores, and more registers
     programs = cdiv(features, features_at_once)

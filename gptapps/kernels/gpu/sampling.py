@@ -233,6 +233,6 @@ def sample(
             pieces,
             PIECES=next_power_of_2(pieces),
             BLOCK=min(_BLOCK, next_power_of_2(vocabulary)),
-            num_warps=8,
+            num_warps=16,
         )
     return ids, log_probabilities

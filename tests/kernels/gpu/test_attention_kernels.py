@@ -60,7 +60,8 @@ class Call:
     def with_gradients(self, impl: Impl = "triton") -> list[Tensor]:
         """Return the output and the gradient of each input."""
         learned = [x.detach().requires_grad_() for x in self.inputs]
-        call = replace(self, **dict(zip(("q", "k", "v", "sinks"), learned, strict=False)))
+        q, k, v, *sinks = learned
+        call = replace(self, q=q, k=k, v=v, sinks=sinks[0] if sinks else None)
         out = call.run(impl)
         return [out.detach(), *torch.autograd.grad(out, learned, normal(*out.shape, seed=9).to(out.dtype))]
 
@@ -151,7 +152,7 @@ def test_attention_is_its_definition(name: str) -> None:
 def calls(draw: st.DrawFn) -> Call:
     """Draw shapes and descriptions, empty ones among them."""
     batch, kv_heads, groups = draw(st.integers(0, 2)), draw(st.integers(1, 2)), draw(st.integers(1, 3))
-    tokens, keys, size = draw(st.integers(0, 70)), draw(st.integers(0, 70)), draw(st.sampled_from([16, 24, 33]))
+    tokens, keys, size = draw(st.integers(0, 40)), draw(st.integers(0, 40)), draw(st.sampled_from([16, 24, 33]))
 
     def lengths() -> Tensor | None:
         drawn = draw(st.none() | st.lists(st.integers(0, keys), min_size=batch, max_size=batch))
@@ -159,7 +160,7 @@ def calls(draw: st.DrawFn) -> Call:
 
     visible = Visibility(
         causal=draw(st.booleans()),
-        window=draw(st.none() | st.integers(1, 70)),
+        window=draw(st.none() | st.integers(1, 40)),
         key_lengths=lengths(),
         prefix_lengths=lengths(),
         offsets=lengths(),
@@ -183,14 +184,14 @@ def test_many_shapes(call: Call) -> None:
 
 @settings(max_examples=5)
 @given(
-    texts=st.lists(st.integers(0, 20), min_size=1, max_size=3),
-    opening=st.integers(0, 20),
-    window=st.none() | st.integers(1, 20),
+    texts=st.lists(st.integers(0, 12), min_size=1, max_size=3),
+    opening=st.integers(0, 12),
+    window=st.none() | st.integers(1, 12),
 )
 def test_packed_texts_behind_an_opening(texts: list[int], opening: int, window: int | None) -> None:
     packing = Packing.of(texts, opening=opening, device="cpu")
     tokens = opening + sum(texts)
-    q, k, v = (normal(1, heads, tokens, 16, seed=seed).requires_grad_() for seed, heads in enumerate((4, 2, 2)))
+    q, k, v = (normal(1, heads, tokens, 16, seed=seed).requires_grad_() for seed, heads in enumerate((2, 1, 1)))
 
     def run(impl: Impl) -> list[Tensor]:
         out = kernels.packed_attention(q, k, v, packing, scale=0.3, window=window, impl=impl)

@@ -94,7 +94,7 @@ def _settings(dry_run: bool) -> list[Setting]:
             _setting(_DRY, window(5), cap=3.0, sinks=True),
             _setting(_DRY, RANDOM),
             _setting(texts, packed(_SHORT_TEXTS)),
-            packed_setting((4, 9), 5, 16, 6),
+            packed_setting((2, 5), 3, 16, 4),
             partial_setting(2, 3, 18, 16),
         ]
     texts = (1, 4, 2, sum(_TEXTS), sum(_TEXTS), 64)
