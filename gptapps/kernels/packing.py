@@ -45,7 +45,7 @@ class Packing:
             bounds = _bounds(texts, device)
             return cls(texts, 0, bounds, bounds)
         tokens = torch.arange(opening + sum(texts))
-        first, behind = tokens[:opening], tokens[opening:].split(texts)
+        first, behind = tokens[:opening], torch.split(tokens[opening:], list(texts))
         keys = torch.cat([first, *(part for text in behind for part in (first, text))])
         return cls(
             texts,

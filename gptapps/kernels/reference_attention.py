@@ -96,11 +96,12 @@ def open_attention(
     Returns:
         (1, H, T, D).
     """
-    parts = zip(*(torch.split(tensor, list(texts), 2) for tensor in (q, k, v)), strict=True)
-    return torch.cat([_both_ways(*part, scale, window) for part in parts], 2)
+    queries, keys, values = (torch.split(tensor, list(texts), 2) for tensor in (q, k, v))
+    parts = zip(queries, keys, values, strict=True)
+    return torch.cat([_both_ways(*part, scale=scale, window=window) for part in parts], 2)
 
 
-def _both_ways(q: Tensor, k: Tensor, v: Tensor, scale: float, window: int | None) -> Tensor:
+def _both_ways(q: Tensor, k: Tensor, v: Tensor, *, scale: float, window: int | None) -> Tensor:
     tokens = q.shape[2]
     mask = None
     if window is not None and tokens > window:

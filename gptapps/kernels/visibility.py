@@ -105,9 +105,9 @@ class Visibility:
         seen = torch.zeros(1, 1, tokens, others, dtype=torch.bool, device=device)
         for row in range(len(queries) - 1):
             (start, end), (first, last) = queries[row : row + 2], keys[row : row + 2]
-            parts = (
+            lengths, prefixes, offsets = (
                 None if x is None else x[row : row + 1] for x in (self.key_lengths, self.prefix_lengths, self.offsets)
             )
-            alone = Visibility(self.causal, self.window, None, *parts)
+            alone = Visibility(self.causal, self.window, None, lengths, prefixes, offsets)
             seen[:, :, start:end, first:last] = alone.dense(1, end - start, last - first, device)
         return seen

@@ -26,7 +26,7 @@ class Sizes(NamedTuple):
 
 def padded_head(size: int) -> int:
     """Return the power of two to which the channels of a head are filled up."""
-    return max(next_power_of_2(size), _SMALLEST)
+    return max(int(next_power_of_2(size)), _SMALLEST)
 
 
 def forward_sizes(q: Tensor, longest: int) -> Sizes:
@@ -49,9 +49,7 @@ def backward_key_sizes(q: Tensor, longest: int) -> Sizes:
     size = padded_head(q.shape[-1])
     if q.dtype == torch.float32:
         return Sizes(32, 32, 8, 1) if size <= 128 else Sizes(16, 16, 8, 1)
-    if size <= 64:
-        return Sizes(64, _at_most(128, longest), 8, 2)
-    return Sizes(32, _at_most(128, longest), 8, 2) if size == 128 else Sizes(32, 32, 8, 1)
+    return Sizes(32, _at_most(128, longest), 8, 2) if size <= 128 else Sizes(32, 32, 8, 1)
 
 
 def backward_query_sizes(q: Tensor, longest: int) -> Sizes:
@@ -67,4 +65,4 @@ def backward_query_sizes(q: Tensor, longest: int) -> Sizes:
 
 
 def _at_most(block: int, longest: int) -> int:
-    return min(block, max(next_power_of_2(longest), _SMALLEST))
+    return min(block, max(int(next_power_of_2(longest)), _SMALLEST))

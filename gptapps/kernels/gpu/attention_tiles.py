@@ -46,9 +46,9 @@ def start_of(pointer, row, head, first, stride_row, stride_head, stride_token, P
 
 
 @triton.jit
-def load_tokens(
+def load_tokens(  # type: ignore[no-untyped-def]
     pointer, start, tokens, stride, D: tl.constexpr, BLOCK: tl.constexpr, BLOCK_D: tl.constexpr, CHECKED: tl.constexpr
-):  # type: ignore[no-untyped-def]
+):
     """Return a tile (BLOCK, BLOCK_D) of tokens ``start`` on, with zeros past ``tokens`` and past D."""
     rows = tl.arange(0, BLOCK)
     channels = tl.arange(0, BLOCK_D)
@@ -81,7 +81,7 @@ def multiply(a, b, added=None):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def key_range(
+def key_range(  # type: ignore[no-untyped-def]
     start,
     end,
     keys,
@@ -93,7 +93,7 @@ def key_range(
     PREFIX: tl.constexpr,
     MASK: tl.constexpr,
     BLOCK: tl.constexpr,
-):  # type: ignore[no-untyped-def]
+):
     """Return begin, full begin, full end and end of the keys that queries ``start`` to ``end`` see.
 
     Between the two in the middle every query sees every key, and no mask is needed. All but the end are multiples of
@@ -128,7 +128,7 @@ def key_range(
 
 
 @triton.jit
-def query_range(
+def query_range(  # type: ignore[no-untyped-def]
     start,
     end,
     queries,
@@ -140,7 +140,7 @@ def query_range(
     PREFIX: tl.constexpr,
     MASK: tl.constexpr,
     BLOCK: tl.constexpr,
-):  # type: ignore[no-untyped-def]
+):
     """Return begin, full begin, full end and end of the queries that see keys ``start`` to ``end``.
 
     Between the two in the middle every query sees every key. All but the end are multiples of BLOCK, and so is the full

@@ -19,7 +19,6 @@ from gptapps import kernels
 from gptapps.errors import KernelUnavailableError
 from gptapps.kernels import Packing, Visibility
 from gptapps.kernels.dispatch import Impl
-from gptapps.kernels.reference_attention import masked_attention
 
 pytest.importorskip("triton")
 
@@ -259,43 +258,6 @@ def test_under_autocast_it_is_computed_as_pytorch_does() -> None:
         out = mixed.run()
     assert out.dtype is torch.bfloat16
     torch.testing.assert_close(out.float(), call.run(), atol=TOLERANCES[torch.bfloat16], rtol=0)
-
-
-def test_the_registered_operation_keeps_its_promises() -> None:
-    call = call_of((1, 2, 1, 5, 7, 16), Visibility(causal=True, window=3), sinks=normal(2))
-    q, k, v = (x.detach().requires_grad_() for x in (call.q, call.k, call.v))
-    nothing = (None,) * 6
-    torch.library.opcheck(
-        torch.ops.gptapps.attention.default, (q, k, v, False, *nothing, call.sinks, True, 3, 0, 0, 0.3, 4.0)
-    )
-
-
-@pytest.mark.parametrize("cap", [None, 2.0])
-def test_derivatives_of_the_operation_in_float64(cap: float | None) -> None:
-    shapes = ((1, 4, 3, 2), (1, 2, 5, 2), (1, 2, 5, 2), (4,))
-    inputs = [normal(*shape, seed=seed).double().requires_grad_() for seed, shape in enumerate(shapes)]
-    rest = (True, 3, 0, 0, 0.7, cap)
-    hidden = torch.ones(1, 1, 3, 5, dtype=torch.bool)
-    hidden[:, :, 1] = False
-    for mask in (None, hidden):
-
-        def operation(q: Tensor, k: Tensor, v: Tensor, sinks: Tensor, mask: Tensor | None = mask) -> Any:
-            return torch.ops.gptapps.attention(q, k, v, False, mask, None, None, None, None, None, sinks, *rest)
-
-        assert torch.autograd.gradcheck(operation, inputs)
-
-
-@pytest.mark.parametrize("cap", [None, 2.0])
-def test_derivatives_of_the_reference(cap: float | None) -> None:
-    shapes = ((2, 4, 3, 2), (2, 2, 5, 2), (2, 2, 5, 2), (4,))
-    inputs = [normal(*shape, seed=seed).double().requires_grad_() for seed, shape in enumerate(shapes)]
-    visible = Visibility(causal=True, window=2, key_lengths=torch.tensor([0, 4]))
-    assert torch.autograd.gradcheck(
-        lambda q, k, v, sinks: masked_attention(q, k, v, visible, sinks, scale=0.7, soft_cap=cap), inputs
-    )
-    assert torch.autograd.gradcheck(
-        lambda q, k, v: masked_attention(q, k, v, visible, None, scale=0.7, soft_cap=cap)[0], inputs[:3]
-    )
 
 
 # Keys 2**30 elements apart, in memory that is only promised until it is written to.
