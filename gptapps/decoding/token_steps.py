@@ -9,7 +9,9 @@ Symbols: B rows, V vocabulary.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -28,6 +30,7 @@ if TYPE_CHECKING:  # measuring a backbone's steps takes none of what loads a mod
 
 _LEAST_SLOTS = 1024  # of a cache that grows on a GPU: each growth ends the graphs
 _MOST_GRAPHS = 64
+_CAPTURING = threading.Lock()  # what begins a capture gives memory back, which PyTorch refuses during another one
 
 _Kind = tuple[int, tuple[Segment, ...]]  # how many rows, and what any of them stands behind
 
@@ -45,11 +48,12 @@ class CapturedStep:
         self._inputs = inputs
         self._graph = torch.cuda.CUDAGraph()
         with (
+            _CAPTURING,
             torch.cuda.device(inputs.device),
             torch.cuda.graph(
                 self._graph,
                 pool=pool,
-                stream=torch.cuda.Stream(inputs.device),  # type: ignore[no-untyped-call]
+                stream=_capture_stream(inputs.device),
                 capture_error_mode="thread_local",  # other threads may use the GPU meanwhile
             ),
         ):
@@ -142,7 +146,8 @@ class TokenSteps:
             self._warm.add(kind)
             return step(inputs.to(device))
         self._drop_graphs()
-        self._pool = self._pool or torch.cuda.graph_pool_handle()
+        if not self._captured:  # a pool ends with its last graph, and takes none afterwards
+            self._pool = torch.cuda.graph_pool_handle()
         captured = self._captured[kind] = CapturedStep(step, inputs.to(device), self._pool)
         return captured(inputs)
 
@@ -161,6 +166,12 @@ class TokenSteps:
         seen = [SeenKeys(segment, length) for segment, length in zip(segments, lengths, strict=True)]
         step = TokenStep(self._cache.config, self._cache, positions, self._tables, slots=slots, seen=seen)
         return self._model.logits(self._model.backbone.read_tokens(tokens, step))
+
+
+@cache
+def _capture_stream(device: torch.device) -> torch.cuda.Stream:
+    # One for all: graphs that share a pool share its memory, and cuBLAS has one workspace, where the stream is the same.
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 def _length(segment: Segment) -> int:

@@ -110,7 +110,7 @@ def _loss_and_gradients(
     cap, smoothing, z_loss, step = settings
     wide = torch.promote_types(hidden.dtype, torch.float32)
     grad_hidden, grad_weight, grad_bias = (
-        torch.zeros_like(tensor) if tensor is not None and needed else None
+        tensor.new_zeros(tensor.shape) if tensor is not None and needed else None
         for tensor, needed in zip((hidden, weight, bias), learns, strict=True)
     )
     loss = hidden.new_zeros((), dtype=wide)

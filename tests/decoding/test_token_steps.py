@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable
 
@@ -18,10 +19,12 @@ class Recorded:
     """Stands in for a CUDA graph: runs the step again, on the inputs it was captured with."""
 
     made: list[int]
+    pools: list[object]
 
     def __init__(self, step: Callable[[Tensor], Tensor], inputs: Tensor, pool: object) -> None:
         self.step, self.inputs, self.replays = step, inputs, 0
         self.made.append(inputs.shape[1])
+        self.pools.append(pool)
 
     def __call__(self, inputs: Tensor) -> Tensor:
         self.inputs.copy_(inputs)
@@ -34,8 +37,9 @@ def captured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     monkeypatch.setattr(token_steps, "uses_triton", lambda *_: True)
     monkeypatch.setattr(token_steps, "CapturedStep", Recorded)
     monkeypatch.setattr(TokenSteps, "_captures", lambda *_: True)
-    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: (0, 0))
-    Recorded.made = []
+    handles = itertools.count()
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: next(handles))
+    Recorded.made, Recorded.pools = [], []
     return Recorded.made
 
 
@@ -82,6 +86,7 @@ def test_while_rows_enter_and_leave_and_the_cache_grows(
     pair.leave(1)
     pair.step()
     assert captured == [3, 2, 4]  # three rows take the graph of four
+    assert Recorded.pools == [0, 0, 1]  # the third graph came after the cache grew, which ended the pool of the others
 
 
 @torch.inference_mode()

@@ -60,10 +60,10 @@ def loss_and_gradients(
     matrix = weight.to(dtype)
     pieces = torch.split(kept, chunk or tokens_at_once(len(kept), vocabulary))
     longest = max(map(len, pieces))
-    padded = cdiv(vocabulary, 8) * 8  # rows that begin at multiples of 16 bytes are read and written in whole vectors
+    padded = cdiv(vocabulary, 16) * 16  # Triton reads whole vectors of rows that begin at multiples of 16 numbers
     held = hidden.new_empty((longest, padded), dtype=dtype)[:, :vocabulary]
     losses = hidden.new_zeros(len(kept), dtype=torch.float32)
-    grad_hidden = torch.zeros_like(hidden) if learns[0] else None
+    grad_hidden = hidden.new_zeros(hidden.shape) if learns[0] else None
     summed = weight.dtype if len(pieces) == 1 and weight.dtype == dtype else torch.float32
     grad_weight = weight.new_zeros(weight.shape, dtype=summed) if learns[1] else None
     grad_bias = weight.new_zeros(vocabulary, dtype=torch.float32) if learns[2] else None
@@ -178,15 +178,15 @@ def _losses(  # type: ignore[no-untyped-def]
     highest = -3.0e38  # finite, so that logits of -inf leave no inf - inf
     weight_sum = 0.0
     total = 0.0
-    for start in tl.range(0, VOCABULARY, BLOCK):
-        place = start + tl.arange(0, BLOCK)
-        value = tl.load(logits + place, mask=place < VOCABULARY, other=-float("inf")).to(tl.float32)
-        if HAS_CAP:
-            value = tl.where(place < VOCABULARY, cap * _tanh(value / cap), -float("inf"))
-        raised = tl.maximum(highest, tl.max(value, 0))
-        weight_sum = weight_sum * tl.exp(highest - raised) + tl.sum(tl.exp(value - raised), 0)
-        highest = raised
-        total += tl.sum(tl.where(place < VOCABULARY, value, 0.0), 0)
+    whole: tl.constexpr = VOCABULARY // BLOCK * BLOCK  # a mask that ends at no multiple of 16 would cut vectors up
+    for start in tl.range(0, whole, BLOCK):
+        value = _read(logits, start, cap, VOCABULARY, BLOCK, HAS_CAP, True, 0.0)
+        highest, weight_sum = _raise(highest, weight_sum, value)
+        total += tl.sum(value, 0)
+    if whole < VOCABULARY:
+        value = _read(logits, whole, cap, VOCABULARY, BLOCK, HAS_CAP, False, -float("inf"))
+        highest, weight_sum = _raise(highest, weight_sum, value)
+        total += tl.sum(tl.where(whole + tl.arange(0, BLOCK) < VOCABULARY, value, 0.0), 0)
     log_sum = highest + tl.log(weight_sum)
     loss = log_sum - (1.0 - smoothing) * truth + z_loss * log_sum * log_sum
     if smoothing != 0.0:  # or logits of -inf would make it NaN
@@ -199,15 +199,51 @@ def _losses(  # type: ignore[no-untyped-def]
         scale = share * (1.0 + 2.0 * z_loss * log_sum)
         even = share * smoothing / VOCABULARY
         hit = share * (1.0 - smoothing)
-        for start in tl.range(0, VOCABULARY, BLOCK):
-            place = start + tl.arange(0, BLOCK)
-            value = tl.load(logits + place, mask=place < VOCABULARY, other=0.0).to(tl.float32)
-            slope = 1.0
-            if HAS_CAP:
-                flat = _tanh(value / cap)
-                value, slope = cap * flat, 1.0 - flat * flat
-            grad = tl.exp(value - log_sum) * scale - even - tl.where(place == target, hit, 0.0)
-            tl.store(logits + place, (grad * slope).to(logits.dtype.element_ty), mask=place < VOCABULARY)
+        for start in tl.range(0, whole, BLOCK):
+            _leave_gradient(logits, start, target, log_sum, scale, even, hit, cap, VOCABULARY, BLOCK, HAS_CAP, True)
+        if whole < VOCABULARY:
+            _leave_gradient(logits, whole, target, log_sum, scale, even, hit, cap, VOCABULARY, BLOCK, HAS_CAP, False)
+
+
+@triton.jit
+def _read(  # type: ignore[no-untyped-def]
+    logits, start, cap,
+    VOCABULARY: tl.constexpr, BLOCK: tl.constexpr, HAS_CAP: tl.constexpr, WHOLE: tl.constexpr, BEHIND: tl.constexpr,
+):  # fmt: skip
+    """Return a piece of a row, squashed where there is a cap, and BEHIND behind the vocabulary."""
+    place = start + tl.arange(0, BLOCK)
+    if WHOLE:
+        value = tl.load(logits + place).to(tl.float32)
+    else:
+        value = tl.load(logits + place, mask=place < VOCABULARY, other=BEHIND).to(tl.float32)
+    if HAS_CAP:
+        value = cap * _tanh(value / cap)
+        if not WHOLE:
+            value = tl.where(place < VOCABULARY, value, BEHIND)
+    return value
+
+
+@triton.jit
+def _raise(highest, weight_sum, value):  # type: ignore[no-untyped-def]
+    raised = tl.maximum(highest, tl.max(value, 0))
+    return raised, weight_sum * tl.exp(highest - raised) + tl.sum(tl.exp(value - raised), 0)
+
+
+@triton.jit
+def _leave_gradient(  # type: ignore[no-untyped-def]
+    logits, start, target, log_sum, scale, even, hit, cap,
+    VOCABULARY: tl.constexpr, BLOCK: tl.constexpr, HAS_CAP: tl.constexpr, WHOLE: tl.constexpr,
+):  # fmt: skip
+    place = start + tl.arange(0, BLOCK)
+    value = _read(logits, start, cap, VOCABULARY, BLOCK, HAS_CAP, WHOLE, 0.0)
+    grad = tl.exp(value - log_sum) * scale - even - tl.where(place == target, hit, 0.0)
+    if HAS_CAP:
+        grad *= 1.0 - (value / cap) * (value / cap)
+    grad = grad.to(logits.dtype.element_ty)
+    if WHOLE:
+        tl.store(logits + place, grad)
+    else:
+        tl.store(logits + place, grad, mask=place < VOCABULARY)
 
 
 @triton.jit

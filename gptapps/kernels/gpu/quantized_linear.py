@@ -51,11 +51,12 @@ def _multiply(  # type: ignore[no-untyped-def]
     total = tl.zeros((ROWS, FEATURES), tl.float32)
     for start in range(begin, end, CHANNELS):
         if HALVES:
+            channel = start + tl.arange(0, CHANNELS)
+            seen = real_row[:, None] & (channel < end)[None, :]
+            given = tl.load(x + channel[None, :] * x_channel, mask=seen, other=0.0)
+            even, odd = tl.split(tl.reshape(given, (ROWS, CHANNELS // 2, 2)))  # (N, CHANNELS / 2)
             pair = start // 2 + tl.arange(0, CHANNELS // 2)
-            there = 2 * pair < end
-            seen = real_row[:, None] & there[None, :]
-            even = tl.load(x + (2 * pair)[None, :] * x_channel, mask=seen, other=0.0)  # (N, CHANNELS / 2)
-            odd = tl.load(x + (2 * pair + 1)[None, :] * x_channel, mask=seen, other=0.0)
+            there = pair < end // 2  # not 2 * pair < end, which would have every byte read alone
             packed = tl.load(
                 values + feature.to(tl.int64)[None, :] * (channels // 2) + pair[:, None],
                 mask=there[:, None] & real_feature[None, :],
