@@ -50,6 +50,12 @@ class PretrainCommand(click.Command):
 )
 @click.option("--column", default="text", help="Of a table, that holds the text.")
 @click.option("--limit", type=click.IntRange(min=1), help="The most rows of DATA to take.")
+@click.option(
+    "--prompt",
+    "prompts",
+    multiple=True,
+    help="Text that a sample of each try goes on from, as often as there are samples; three begin anew.",
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Of all that is drawn; 0 by default.")
 @click.option("--json", is_flag=True, help="Write a JSON line instead of a table.")
 @click.pass_context
@@ -64,6 +70,7 @@ def pretrain(
     validation: str,
     column: str,
     limit: int | None,
+    prompts: tuple[str, ...],
     seed: int,
     json: bool,
     **given: Any,
@@ -99,7 +106,7 @@ def pretrain(
                 column=column,
                 limit=limit,
                 seed=seed,
-                options=method_values(given, [PretrainOptions]),
+                options={**method_values(given, [PretrainOptions]), **({"prompts": prompts} if prompts else {})},
                 progress=steps.step,
             )
         )

@@ -126,8 +126,7 @@ class LanguageModel:
     @property
     def start_id(self) -> int:
         """The token that stands before a text that has nothing before it."""
-        tokenizer = self.tokenizer
-        return next((token for token in (tokenizer.bos_id, *tokenizer.eos_ids) if token is not None), 0)
+        return self.tokenizer.start_id
 
     def encode(self, text: str, *, special_tokens: bool) -> list[int]:
         """Return the ids of a prompt: what stands in front of every prompt, and the text's own."""

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gptapps.backbone.gpt import GPTBackbone
 from gptapps.backbone.mask_embedding import install_mask, is_masked_model, read_mask
+from gptapps.decoding.language_model import chosen_device
 from gptapps.errors import DataError, ModelNotFoundError
 from gptapps.heads.language_model import LanguageModelHead
 from gptapps.heads.loading import load_language_model
@@ -51,12 +52,15 @@ class MaskedModel:
         Raises:
             ModelNotFoundError: there is none.
             CheckpointError: it is damaged.
+            OptionError: no such device.
+            ResourceError: the device isn't there.
         """
         folder = Path(path).expanduser()
         if not is_masked_model(folder):
             raise ModelNotFoundError(f"{path} holds no model that was pre-trained on masked text: name another folder.")
-        backbone, head = load_language_model(folder, device=device)
-        install_mask(backbone, read_mask(folder, backbone.config.channels).to(device))
+        there = chosen_device(device)
+        backbone, head = load_language_model(folder, device=there)
+        install_mask(backbone, read_mask(folder, backbone.config.channels).to(there))
         return cls(backbone.eval(), head, Tokenizer.from_directory(folder))
 
     @property
@@ -84,8 +88,7 @@ class MaskedModel:
         parts = text.split(MASK)
         if len(parts) == 1:
             raise DataError(f"There is no {MASK} in the text: write one where a token is hidden.")
-        start = next((one for one in (self.tokenizer.bos_id, *self.tokenizer.eos_ids) if one is not None), 0)
-        ids = [start, *self.tokenizer.encode(parts[0], special_tokens=False)]
+        ids = [self.tokenizer.start_id, *self.tokenizer.encode(parts[0], special_tokens=False)]
         for part in parts[1:]:
             ids += [self.mask_id, *self.tokenizer.encode(part, special_tokens=False)]
         likeliest = self.logits(ids).argmax(1).tolist()

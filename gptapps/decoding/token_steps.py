@@ -170,7 +170,7 @@ class TokenSteps:
 
 @cache
 def _capture_stream(device: torch.device) -> torch.cuda.Stream:
-    # One for all: graphs that share a pool share its memory, and cuBLAS has one workspace, where the stream is the same.
+    # One for all: only graphs of the same stream share their pool's memory, and each stream costs cuBLAS a workspace.
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 

@@ -29,6 +29,7 @@ _ABSENT = object()
 
 _IN_WORDS = {
     "task.sha256": "the task definition",
+    "tokenizer.sha256": "the tokenizer",
     "model.sha256": "the model",
     "data.sha256": "the data",
     "prompt.sha256": "the prompt",

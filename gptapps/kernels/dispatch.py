@@ -1,12 +1,14 @@
 """Which implementation an operation runs on: Triton's kernels or the plain PyTorch they are checked against.
 
 The argument ``impl`` of an operation decides, then the environment variable ``GPTAPPS_KERNELS``, then ``auto``: Triton
-for tensors on a CUDA device, the reference for all others. A choice by name is kept or refused, never exchanged.
+for tensors on an NVIDIA GPU from Ampere (A100, RTX 30) on, the reference for all others. A choice by name is kept or
+refused, never exchanged.
 """
 
 from __future__ import annotations
 
 import os
+from functools import cache
 from importlib.util import find_spec
 from typing import Literal, get_args
 
@@ -25,6 +27,7 @@ _KEY = os.environ.encodekey(VARIABLE)
 _WORDS = get_args(Impl)
 _PLAIN = (Tensor, torch.nn.Parameter)
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+_OLDEST = (8, 0)  # compute capability
 
 
 def _triton_is_installed() -> bool:
@@ -63,7 +66,7 @@ def uses_triton(impl: Impl | None, *tensors: Tensor | None) -> bool:
         return False
     if choice == "auto":
         for tensor in tensors:  # a loop and no generator: this stands before every operation
-            if tensor is not None and not (tensor.is_cuda and _is_taken(tensor)):
+            if tensor is not None and not (tensor.is_cuda and _is_taken(tensor) and _runs_kernels(tensor)):
                 return False
         return _HAS_TRITON
     if choice != "triton":
@@ -77,7 +80,9 @@ def uses_triton(impl: Impl | None, *tensors: Tensor | None) -> bool:
 
 def launches(tensor: Tensor) -> bool:
     """Whether the body of a registered operation can launch a kernel on ``tensor``, or has to compute the reference."""
-    return _is_taken(tensor) and (tensor.is_cuda or (_HAS_TRITON and interpreting()))
+    if not (_HAS_TRITON and _is_taken(tensor)):
+        return False
+    return _is_supported(tensor.get_device()) if tensor.is_cuda else interpreting()
 
 
 def needs_operator(*tensors: Tensor | None) -> bool:
@@ -102,12 +107,26 @@ def _is_taken(tensor: Tensor) -> bool:
     return tensor.dtype in _DTYPES or not (tensor.is_floating_point() or tensor.is_complex())
 
 
+def _runs_kernels(tensor: Tensor) -> bool:
+    # A compiler can't look at the card; the body of the operation does so when it runs.
+    return torch.compiler.is_compiling() or _is_supported(tensor.get_device())
+
+
+@cache
+def _is_supported(card: int) -> bool:
+    return torch.version.hip is None and torch.cuda.get_device_capability(card) >= _OLDEST
+
+
 def _check(tensor: Tensor | None) -> None:
     if tensor is None:
         return
     if not (tensor.is_cuda or interpreting()):
         raise KernelUnavailableError(
             f"Triton kernels run on a CUDA device, and a tensor lies on {tensor.device.type}; choose auto or reference."
+        )
+    if tensor.is_cuda and not _runs_kernels(tensor):
+        raise KernelUnavailableError(
+            "Triton kernels need an NVIDIA GPU of compute capability 8.0 or newer; choose auto or reference."
         )
     if not _is_taken(tensor):
         name = str(tensor.dtype).removeprefix("torch.")

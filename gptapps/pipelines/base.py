@@ -81,6 +81,10 @@ class Pipeline(ABC, Generic[E, O]):
                 raise OptionError(f"{name} is {value}, but has to be 1 or above.")
         self.engine = Engine(model, batch_size=self.setup.batch_size, max_cache_bytes=self.setup.max_cache_bytes)
         self._defaults = self.merged_options(definition, self.setup.options or {})
+        asked = (self.setup.options or {}).get("max_new_tokens") is not None
+        if not asked and self._defaults.get("max_new_tokens", 0) >= model.context_length:
+            # A task's own number is for models that hold more; of a small context a half stays for the prompt.
+            self._defaults["max_new_tokens"] = max(model.context_length // 2, 1)
         self._adapter = lru_cache(maxsize=_ADAPTERS)(self._make_adapter)
 
     @classmethod

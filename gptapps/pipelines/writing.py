@@ -75,6 +75,19 @@ def request_from(tokens: tuple[int, ...], prompt: Prompt, options: Mapping[str, 
     )
 
 
+def require_room(model: LanguageModel, max_new_tokens: int) -> None:
+    """Refuse so many tokens of output that a model's context holds no prompt beside them.
+
+    Raises:
+        OptionError: says how many it holds.
+    """
+    if max_new_tokens >= model.context_length:
+        raise OptionError(
+            f"max_new_tokens is {max_new_tokens}, but the model holds {model.context_length} tokens for prompt and "
+            "output together: lower max_new_tokens."
+        )
+
+
 def draft(
     pipeline: Pipeline[Any, Any],
     example: Any,
@@ -105,10 +118,7 @@ def draft(
     room = options.get("max_new_tokens", _DEFAULT_NEW_TOKENS)
     if room >= model.context_length:
         render(text)  # a mistake in the input itself comes first
-        raise OptionError(
-            f"max_new_tokens is {room}, but the model holds {model.context_length} tokens for prompt and output "
-            "together: lower max_new_tokens."
-        )
+        require_room(model, room)
     fitted = fit(
         text,
         prompt_length=lambda piece: len(encode_prompt(model, render(piece))),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -28,6 +29,7 @@ class Tokenizer:
         bos_id: what begins a text, or None.
         eos_ids: what ends a generation; the tokenizer's own end token first.
         pad_id: what fills rows up, or None.
+        start_id: what stands before a text that has nothing before it.
         special_ids: ids that stand for no text.
         chat_template: jinja2 source, or None for a model that doesn't chat.
 
@@ -54,6 +56,7 @@ class Tokenizer:
         self.vocabulary_size = parts.backend.get_vocab_size(with_added_tokens=True)
         self.bos_id = self._role_id("bos_token")
         self.eos_ids = tuple(dict.fromkeys(own + parts.extra_eos_ids))
+        self.start_id = next((one for one in (self.bos_id, *self.eos_ids) if one is not None), 0)
         self.pad_id = self._role_id("pad_token")
         self.chat_template = parts.chat_template
 
@@ -146,6 +149,12 @@ class Tokenizer:
         if token is None or token_id in self.special_ids:
             return b""
         return spelled_bytes(token, self._spelling)
+
+    @cached_property
+    def checksum(self) -> str:
+        """The SHA-256 of everything that decides which ids a text has; the chat template is no part of it."""
+        said = (self._backend.to_str(), sorted(self._special_tokens.items()), self.eos_ids)
+        return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
     def ids_by_bytes(self) -> Mapping[bytes, tuple[int, ...]]:
         """Return, for every byte string some token stands for, the ids of those tokens, lowest first.

@@ -117,7 +117,7 @@ class LessonMaker:
                 f"The task {self._pipeline.definition.id!r} can't be trained this way, because its examples hold "
                 "nothing that the model should say."
             )
-        return [self._written(example, "text", gold if isinstance(gold, str) else gold[0])]
+        return [self._written(example, "text", gold if isinstance(gold, str) else _first(gold))]
 
     def _label(self, example: ClassificationExample, pipeline: ClassificationPipeline) -> Lesson:
         fields, adapter = self._fields(example), self._adapter(example)
@@ -163,7 +163,7 @@ class LessonMaker:
 
     def _answer(self, example: QuestionExample) -> list[Lesson]:
         fields, adapter = self._fields(example), self._adapter(example)
-        answer = next((answer for answer in example.answers if answer in example.context), None)
+        answer = next((answer for answer in example.answers if answer and answer in example.context), None)
         if answer is None:
             return []
         target = self._spelled(adapter.render(fields), answer)
@@ -249,6 +249,10 @@ def _length(encoded: Choices) -> int:
 
 def _lesson(prompt: Sequence[int], target: Sequence[int]) -> Lesson:
     return Lesson(tuple(prompt), tuple(target))
+
+
+def _first(golds: Sequence[str]) -> str:
+    return next((gold for gold in golds if gold.strip()), golds[0])
 
 
 def _shared(first: Sequence[int], second: Sequence[int]) -> int:

@@ -21,6 +21,7 @@ from gptapps.model_store import DEFAULT_MODEL
 from gptapps.pipelines.base import Pipeline, Setup
 from gptapps.pipelines.factory import set_threads
 from gptapps.pipelines.trained import pipeline_kind
+from gptapps.pipelines.writing import require_room
 from gptapps.trained_model import Base, is_trained_model, write_mark
 from gptapps.training.augmentation import BACK_TRANSLATION, augmented, translator
 from gptapps.training.class_weights import require_class_weights
@@ -79,6 +80,7 @@ def train(plan: TrainingPlan) -> FinetuneReport:
         raise OptionError(
             f"{model.name!r} is what an earlier training left on {model.trained.base.name!r}: name that as the model."
         )
+    require_room(model, data.options.get("max_new_tokens") or 0)  # told now, and not by the first evaluation
     manifest = _manifest(plan, choices, data, model)
     if is_trained_model(output):
         return _finished(output, manifest)

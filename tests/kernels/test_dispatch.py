@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
@@ -55,6 +57,23 @@ def test_a_device_that_no_kernel_runs_on(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.delenv("TRITON_INTERPRET")
     with pytest.raises(KernelUnavailableError, match="a tensor lies on cpu"):
         kernels.rms_norm(HERE, HERE[0], 1e-5, impl="triton")
+
+
+@pytest.mark.parametrize(("capability", "taken"), [((7, 5), False), ((8, 0), True), ((12, 0), True)])
+def test_graphics_cards_that_kernels_run_on(
+    capability: tuple[int, int], taken: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch, "_HAS_TRITON", True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    there = cast(Tensor, SimpleNamespace(is_cuda=True, dtype=torch.bfloat16, get_device=lambda: 0))
+    dispatch._is_supported.cache_clear()
+    try:
+        assert dispatch.uses_triton(None, there) == dispatch.launches(there) == taken
+        if not taken:
+            with pytest.raises(KernelUnavailableError, match=r"capability 8\.0"):
+                dispatch.uses_triton("triton", there)
+    finally:
+        dispatch._is_supported.cache_clear()
 
 
 def test_triton_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,6 +71,15 @@ def test_a_target_that_has_no_room_is_found_before_the_model_is_loaded(
     assert not list(tmp_path.glob("out*"))
 
 
+def test_output_without_room_for_a_prompt_is_refused_before_anything_is_learned(
+    tiny_base: LanguageModel, tmp_path: Path
+) -> None:
+    call: dict[str, Any] = {"model": tiny_base, "method": "lora", "max_new_tokens": tiny_base.context_length}
+    with pytest.raises(OptionError, match="tokens for prompt and output together: lower max_new_tokens"):
+        finetune("summarize", summaries(tmp_path, "Rain."), output=tmp_path / "out", **call)
+    assert not list(tmp_path.glob("out*"))
+
+
 @pytest.mark.usefixtures("unloaded")
 def test_class_weights_of_a_task_without_labels_are_refused_before_the_model_is_loaded(
     tiny_base: LanguageModel, tmp_path: Path

@@ -141,6 +141,20 @@ def test_answers_that_stand_nowhere_teach_nothing(tiny_base: LanguageModel, tmp_
         lessons(tmp_path, tiny_base, "answer", ANSWER | {"answers": ["Grace Hopper"]})
 
 
+@pytest.mark.parametrize(
+    ("task", "row", "target"),
+    [
+        ("answer", ANSWER | {"answers": ["", "Ada Lovelace"]}, "Ada Lovelace"),
+        ("generate", INSTRUCTION | {"completions": ["", "Cork floats."]}, "Cork floats."),
+    ],
+)
+def test_an_empty_one_of_several_is_not_what_is_learned(
+    task: str, row: dict[str, Any], target: str, tiny_base: LanguageModel, tmp_path: Path
+) -> None:
+    (lesson,) = lessons(tmp_path, tiny_base, task, row)
+    assert said(tiny_base, lesson.target).strip() == target
+
+
 def test_plain_text_is_learned_behind_its_context(tiny_base: LanguageModel, tmp_path: Path) -> None:
     row = {"context": "Once upon a time", "text": " there was a mill."}
     (lesson,) = lessons(tmp_path, tiny_base, "score", row)

@@ -22,6 +22,7 @@ from gptapps.errors import CapabilityError, DataError, OptionError
 from gptapps.training.pretraining.plan import PretrainPlan
 from gptapps.training.pretraining.report import PretrainReport
 from gptapps.training.pretraining.run import train
+from gptapps.training.pretraining.vocabulary import trained_tokenizer
 
 pytestmark = pytest.mark.usefixtures("light")
 
@@ -150,6 +151,19 @@ def test_the_same_call_shows_the_numbers_and_another_is_refused(trained: Pretrai
         pretrain(text, output=trained.folder, epochs=3, prompts=["The baker", ""], **TINY)
 
 
+def test_another_tokenizer_in_the_same_place_is_refused(text: Path, tmp_path: Path) -> None:
+    options = {**{name: value for name, value in TINY.items() if name != "vocabulary_size"}, "updates": 1}
+    trained_tokenizer([text.read_text(encoding="utf-8")], 300).save(tmp_path / "tokenizer")
+    pretrain(text, output=tmp_path / "gpt", tokenizer=tmp_path / "tokenizer", **options)
+    (tmp_path / "tokenizer").rename(tmp_path / "moved")  # the same one
+    pretrain(text, output=tmp_path / "gpt", tokenizer=tmp_path / "moved", **options)
+    trained_tokenizer(["Quite another text, which gives other tokens. " * 9, "and zigzag"], 300).save(
+        tmp_path / "tokenizer"
+    )
+    with pytest.raises(OptionError, match="differs from this one in the tokenizer"):
+        pretrain(text, output=tmp_path / "gpt", tokenizer=tmp_path / "tokenizer", **options)
+
+
 @pytest.fixture(scope="module")
 def masked(tmp_path_factory: pytest.TempPathFactory) -> PretrainReport:
     """A tiny GPT-2 of masked text, in which a word follows from its neighbours."""
@@ -182,6 +196,8 @@ def test_a_masked_model_sees_both_directions(masked: PretrainReport) -> None:
     assert "<mask>" not in filled
     with pytest.raises(DataError, match="no <mask> in the text"):
         model.fill("two three")
+    with pytest.raises(OptionError, match="There is no device 'abacus'"):
+        MaskedModel.load(masked.folder, device="abacus")
 
 
 def test_a_masked_model_is_refused_by_pipelines(masked: PretrainReport) -> None:

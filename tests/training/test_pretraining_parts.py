@@ -87,6 +87,23 @@ def test_plain_text_and_rows_of_tables(tmp_path: Path) -> None:
     assert single.train + single.validation == ("One long text.\n", "Of two lines.")
 
 
+def test_a_text_that_comes_twice_loses_its_end_both_times(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("One long text.\nOf two lines.", encoding="utf-8")
+    corpus = read_corpus([tmp_path / "a.txt"] * 2, 0.3)
+    assert corpus.train == ("One long text.\n",) * 2
+    assert corpus.validation == ("Of two lines.",)
+
+
+def test_validation_that_is_all_learned_from_is_refused(tmp_path: Path) -> None:
+    for name, texts in (("a", ("one", "two")), ("b", ("two", "two")), ("c", ("two", "three"))):
+        rows = "".join(f"{json.dumps({'text': text})}\n" for text in texts)
+        (tmp_path / f"{name}.jsonl").write_text(rows, encoding="utf-8")
+    for same in ("a", "b"):
+        with pytest.raises(DataError, match=rf"All of .*{same}\.jsonl is in the text to learn from"):
+            read_corpus([tmp_path / "a.jsonl"], tmp_path / f"{same}.jsonl")
+    assert read_corpus([tmp_path / "a.jsonl"], tmp_path / "c.jsonl").validation == ("two", "three")
+
+
 @pytest.mark.parametrize(
     ("content", "options", "message"),
     [

@@ -28,7 +28,10 @@ _MOST_KEYS = 2048  # of a split: texts of different lengths would keep each othe
 _PROGRAMS_EACH = 3  # that a multiprocessor has shared memory for, enough to keep its share of the memory busy
 
 
-@triton.jit(do_not_specialize=["batches", "slots", "window"])  # they grow, and compiling anew would be a stall
+@triton.jit(  # numbers grow and small tensors begin anywhere; compiling anew would be a stall
+    do_not_specialize=["batches", "slots", "window"],
+    do_not_specialize_on_alignment=["lengths", "places", "sinks", "log_sums"],
+)
 def _read_part(  # type: ignore[no-untyped-def]
     q,  # (B, H, D)
     keys,  # (B, K, S, D), or (K, S, D) where all rows share them

@@ -17,12 +17,16 @@ cdiv = triton.cdiv
 next_power_of_2 = triton.next_power_of_2
 
 _H100_MULTIPROCESSORS = 132
+_H100_SHARED_BYTES = 233_472  # of a multiprocessor
 
 
 def architecture(device: torch.device) -> int:
-    """Return the compute capability of ``device`` as 80 or 90; that of the target where kernels are only compiled."""
+    """Return whose tiles fit ``device``: 90 for an H100's, 80 for smaller ones, which keep to the 99 KiB of RTX cards.
+
+    Where kernels are only compiled, that of the target.
+    """
     if device.type == "cuda":
-        return _capability(device)
+        return _architecture(device)
     return 90 if INTERPRETED else int(triton.runtime.driver.active.get_current_target().arch)
 
 
@@ -37,9 +41,9 @@ def on_device(tensor: Tensor) -> AbstractContextManager[object]:
 
 
 @cache
-def _capability(device: torch.device) -> int:
-    major, minor = torch.cuda.get_device_capability(device)
-    return 10 * major + minor
+def _architecture(device: torch.device) -> int:
+    card = torch.cuda.get_device_properties(device)
+    return 90 if card.major >= 9 and card.shared_memory_per_multiprocessor >= _H100_SHARED_BYTES else 80
 
 
 @cache

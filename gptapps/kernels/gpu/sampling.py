@@ -20,6 +20,9 @@ from gptapps.kernels.gpu.launching import cdiv, next_power_of_2, on_device
 _PIECE = 2048  # tokens of a program that makes noise
 _BLOCK = 4096  # tokens at once of a program that chooses
 
+# Where these begin depends on how many rows there are, and compiling anew for each number would be a stall.
+_SMALL = ["temperatures", "seeds", "steps", "top_ks", "top_ps", "min_ps", "highest", "sums", "tempered_sums"]
+
 
 @triton.jit
 def _gumbel(seed, step, token):  # type: ignore[no-untyped-def]
@@ -31,7 +34,7 @@ def _gumbel(seed, step, token):  # type: ignore[no-untyped-def]
     return -tl.log(tl.where(part < 0.015625, near, far))
 
 
-@triton.jit
+@triton.jit(do_not_specialize_on_alignment=_SMALL)
 def _add_noise(  # type: ignore[no-untyped-def]
     logits,  # (B, V)
     temperatures,  # (B,)
@@ -106,7 +109,7 @@ def _kth_score(logits, token_stride, vocabulary, divisor, k, highest, BLOCK: tl.
     return lower
 
 
-@triton.jit
+@triton.jit(do_not_specialize_on_alignment=_SMALL)
 def _choose(  # type: ignore[no-untyped-def]
     logits,  # (B, V)
     noisy,  # (B, V)

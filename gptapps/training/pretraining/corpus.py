@@ -53,7 +53,7 @@ def read_corpus(
         seed: of the draw of texts.
 
     Raises:
-        DataError: a file that can't be read, or without any text.
+        DataError: a file that can't be read, or without any text; validation that is all learned from.
         OptionError: a share that isn't above 0 and below 1, or a text that is too short to be cut in two.
     """
     if not data:
@@ -63,14 +63,19 @@ def read_corpus(
     texts, skipped = _read(data, column, limit)
     if not isinstance(validation, int | float):
         held, more = _read([validation], column, None)
+        if {*held} <= {*texts}:
+            raise DataError(
+                f"All of {validation} is in the text to learn from, so it can't say how good the model is: name other "
+                "text as validation, or a share to set aside."
+            )
         return Corpus(tuple(texts), tuple(held), skipped + more)
     if validation * len(texts) >= 1 and len(set(texts)) > 1:
         fold = split_off([None] * len(texts), validation, seed, groups=texts)
         train, held = ([texts[place] for place in part] for part in (fold.train, fold.validation))
     else:
-        longest = max(range(len(texts)), key=lambda place: len(texts[place]))
-        before, behind = _cut(texts[longest], validation)
-        train, held = [*texts[:longest], before, *texts[longest + 1 :]], [behind]
+        longest = max(texts, key=len)
+        before, behind = _cut(longest, validation)
+        train, held = [before if text == longest else text for text in texts], [behind]  # each time that it comes
     return Corpus(tuple(train), tuple(held), skipped)
 
 

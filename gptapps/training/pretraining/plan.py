@@ -17,6 +17,7 @@ from gptapps.errors import OptionError, ResourceError
 from gptapps.evaluation.manifest import Manifest, runtime_on
 from gptapps.pipelines.factory import set_threads
 from gptapps.pipelines.options import checked
+from gptapps.tokenization.tokenizer import Tokenizer
 from gptapps.training.pretraining.corpus import Corpus
 from gptapps.training.pretraining.options import ObjectiveName, PretrainOptions, PretrainSettings, decisive
 from gptapps.training.pretraining.sizes import Size, parameters_of, size_of
@@ -111,18 +112,21 @@ def require_memory(plan: PretrainPlan, choices: Choices, config: GPTConfig) -> N
         )
 
 
-def pretrain_manifest(plan: PretrainPlan, choices: Choices, corpus: Corpus, vocabulary_size: int) -> Manifest:
+def pretrain_manifest(
+    plan: PretrainPlan, choices: Choices, corpus: Corpus, known: Tokenizer | None, vocabulary_size: int
+) -> Manifest:
     """Return what decides the weights, signed.
 
     Args:
         plan, choices, corpus: of the training.
+        known: the tokenizer; None where it is trained on the text.
         vocabulary_size: of the tokenizer, the most where that is trained on the text.
     """
     content = {
-        "names": {"data": [Path(str(one)).name for one in plan.data]},
+        "names": {"data": [Path(str(one)).name for one in plan.data], "tokenizer": plan.tokenizer},
         "size": plan.size,
         "objective": plan.objective,
-        "tokenizer": {"name": plan.tokenizer, "vocabulary_size": vocabulary_size},
+        "tokenizer": {"sha256": None if known is None else known.checksum, "vocabulary_size": vocabulary_size},
         "data": dict(corpus.checksums),
         "options": decisive(choices.options),
         "seed": plan.seed,

@@ -54,7 +54,7 @@ def train(plan: PretrainPlan) -> PretrainReport:
     most = choices.options.get("vocabulary_size", VOCABULARY_SIZE) if known is None else known.vocabulary_size
     require_memory(plan, choices, config_of(choices.size, most))
     corpus = read_corpus(plan.data, plan.validation, column=plan.column, limit=plan.limit, seed=plan.seed)
-    manifest = pretrain_manifest(plan, choices, corpus, most)
+    manifest = pretrain_manifest(plan, choices, corpus, known, most)
     if _is_finished(output):
         return _finished(output, manifest)
     if not leads():

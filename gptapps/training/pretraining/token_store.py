@@ -38,7 +38,7 @@ class TokenStore:
 
 def ends_of(tokenizer: Tokenizer) -> tuple[int, tuple[int, ...]]:
     """Return the id that stands in front of each text, and those that stand behind it."""
-    start = next((one for one in (tokenizer.bos_id, *tokenizer.eos_ids) if one is not None), 0)
+    start = tokenizer.start_id
     return start, tuple(one for one in tokenizer.eos_ids[:1] if one != start)
 
 

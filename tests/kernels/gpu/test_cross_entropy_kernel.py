@@ -131,8 +131,11 @@ def test_same_bits_twice() -> None:
 
 def test_the_operation_is_registered_as_pytorch_asks() -> None:
     hidden, weight, bias = drawn(4, 6, learns=True), drawn(7, 6, seed=1, learns=True), drawn(7, seed=2)
-    arguments = (hidden, weight, bias, drawn_targets(4, 7), None, 2.0, 0.1, 0.01, -100, 3, [True, True, False])
-    torch.library.opcheck(torch.ops.gptapps.linear_cross_entropy.default, arguments)
+    settings = (drawn_targets(4, 7), None, 2.0, 0.1, 0.01, -100, 3, [True, True, False])
+    operation = torch.ops.gptapps.linear_cross_entropy.default
+    torch.library.opcheck(operation, (hidden, weight, bias, *settings))
+    turned = drawn(6, 4, learns=True).T  # gradients come contiguous, whatever the inputs are
+    torch.library.opcheck(operation, (turned, weight, bias, *settings), test_utils="test_faketensor")
 
 
 def test_the_reference_of_the_operation_in_float64() -> None:
