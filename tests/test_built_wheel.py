@@ -32,8 +32,9 @@ for module in pkgutil.walk_packages(gptapps.__path__, "gptapps."):
         continue
     try:
         importlib.import_module(module.name)
-    except ModuleNotFoundError as error:  # what the extra lm-eval brings
-        if not module.name.startswith("gptapps.integrations.lm_eval") or error.name != "lm_eval":
+    except ModuleNotFoundError as error:  # what the extras lm-eval and gpu bring
+        rooms = {"lm_eval": "gptapps.integrations.lm_eval", "triton": "gptapps.kernels.gpu"}
+        if not module.name.startswith(rooms.get(error.name, "nothing")):
             raise
 print(gptapps.__file__)
 """

@@ -5,6 +5,7 @@ Symbols: B texts, T tokens, V vocabulary.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -75,11 +76,15 @@ class TheirDecoder:
 
     def __init__(self, side: Theirs) -> None:
         self._side = side
-        self._past: Any = None
+        parameters = inspect.signature(getattr(side.model, "_orig_mod", side.model).forward).parameters
+        self._name = "cache" if "cache" in parameters else "past_key_values"  # until transformers 5.23
+        self._cache: Any = None
 
     def read(self, prompts: Tensor) -> Tensor:
         """See :meth:`Decoder.read`."""
-        self._past = None
+        from transformers import DynamicCache
+
+        self._cache = DynamicCache()
         return self._behind(prompts)
 
     def step(self, tokens: Tensor) -> Tensor:
@@ -87,9 +92,8 @@ class TheirDecoder:
         return self._behind(tokens.unsqueeze(1))
 
     def _behind(self, tokens: Tensor) -> Tensor:
-        out = self._side.model(input_ids=tokens, past_key_values=self._past, use_cache=True, logits_to_keep=1)
-        self._past = out.past_key_values
-        logits: Tensor = out.logits[:, -1]
+        given = {self._name: self._cache}
+        logits: Tensor = self._side.model(input_ids=tokens, use_cache=True, logits_to_keep=1, **given).logits[:, -1]
         return logits
 
 
