@@ -104,7 +104,8 @@ def run(name: str, given: argparse.Namespace) -> dict[str, Any]:
                 threads=given.threads,
                 output=Path(scratch) / "test",
             )
-            said["test"], accuracy = test.as_dict(), test.score("accuracy")
+            said["test"] = {**test.as_dict(), "model": f"{given.model}, trained"}
+            accuracy = test.score("accuracy")
     sys.stdout.write(f"{name}\n{report.table}\naccuracy on the test rows: {accuracy}\n\n")
     sys.stdout.flush()
     return {
