@@ -77,7 +77,9 @@ class Ours:
             first, second = self._model.logits(hidden[0, -1:]).topk(2).values[0].tolist()
         return float(first - second)
 
-    def answer(self, model: str, folder: str, task: str, own_task: str, batch: int, threads: int) -> dict[str, Any]:
+    def answer(
+        self, model: str, folder: str, task: str, own_task: str, batch: int, threads: int, low_memory: bool
+    ) -> dict[str, Any]:
         """Choose an answer to each question of a harness's task; return the log-likelihood of every choice.
 
         ``own_task`` is the task that asks in the same words. Labels' log-likelihoods are known but for a constant.
@@ -92,6 +94,7 @@ class Ours:
 
         laps.lap("import")
         setup: dict[str, Any] = {"device": "cpu", "dtype": "float32", "batch_size": batch, "language": "en"}
+        setup["low_memory"] = low_memory
         ask = pipeline(own_task, model=model, **setup)
         laps.lap("load")
         rows = _rows(Path(folder, f"{task}.jsonl"))

@@ -13,13 +13,17 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from torch import Tensor
+
 from gptapps.backbone.checkpoint import config_from_values
+from gptapps.backbone.compact import CompactMatrix
 from gptapps.backbone.config import GPTConfig
 from gptapps.backbone.families.family import Row, layer, row
 from gptapps.backbone.families.settings import Settings
+from gptapps.backbone.gguf_compact import compact_matrix
 from gptapps.backbone.gguf_file import GGUFFile
 from gptapps.backbone.transforms import GATE_UP, PAIRED_QKV, QKV, Transform
-from gptapps.backbone.weights import Weights, assemble
+from gptapps.backbone.weights import Weights, assemble, matched
 from gptapps.errors import UnsupportedModelError
 from gptapps.registry import suggestion
 
@@ -38,8 +42,26 @@ def read_gguf(path: Path) -> Weights:
         >>> read_gguf(Path("SmolLM2-135M-Instruct.Q4_1.gguf")).config.layers      # doctest: +SKIP
         30
     """
-    metadata, rows, config = _header(path)
-    return Weights(config, assemble(config, rows, metadata.file, ignored=lambda name: name == _ROPE_FACTORS))
+    file, rows, config = _header(path)
+    return Weights(config, assemble(config, rows, file, ignored=_is_ignored))
+
+
+def read_compact_gguf(path: Path) -> Weights:
+    """Return what a GGUF file holds, its matrices in the bits they have there, but those of them that are float32.
+
+    Raises:
+        CheckpointError, UnsupportedModelError: as :func:`read_gguf` does.
+        OptionError: a matrix is of a type that can't be held so.
+    """
+    file, rows, config = _header(path)
+    tensors: dict[str, Tensor] = {}
+    matrices: dict[str, CompactMatrix] = {}
+    for line, names in matched(config, rows, file, ignored=_is_ignored):
+        if compact := compact_matrix(file, line, names, config.attention):
+            matrices[line.ours] = compact
+        else:
+            tensors[line.ours] = line.transform.join([file.read(name) for name in names], config.attention)
+    return Weights(config, tensors, matrices)
 
 
 def read_gguf_config(path: Path) -> GPTConfig:
@@ -51,7 +73,11 @@ def read_gguf_config(path: Path) -> GPTConfig:
     return _header(path)[2]
 
 
-def _header(path: Path) -> tuple[_Metadata, tuple[Row, ...], GPTConfig]:
+def _is_ignored(name: str) -> bool:
+    return name == _ROPE_FACTORS
+
+
+def _header(path: Path) -> tuple[GGUFFile, tuple[Row, ...], GPTConfig]:
     metadata = _Metadata(GGUFFile(path))
     architecture = metadata.architecture
     if architecture not in _READERS:
@@ -62,7 +88,7 @@ def _header(path: Path) -> tuple[_Metadata, tuple[Row, ...], GPTConfig]:
     if metadata.get("expert_count"):
         raise UnsupportedModelError(f"{path} holds a mixture of experts, which no family of gptapps is.")
     read_values, rows = _READERS[architecture]
-    return metadata, rows, config_from_values(read_values(metadata), str(path))
+    return metadata.file, rows, config_from_values(read_values(metadata), str(path))
 
 
 class _Metadata:

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from gguf.constants import GGML_QUANT_SIZES, GGUF_DEFAULT_ALIGNMENT, GGMLQuantizationType
 from gguf.quants import dequantize
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gptapps.errors import CheckpointError, UnsupportedModelError
@@ -94,7 +95,7 @@ class GGUFFile:
             UnsupportedModelError: the gguf package can't dequantize its type.
         """
         place = self._places[name]
-        raw = np.frombuffer(self._bytes, np.uint8, place.size, place.start)
+        raw = self._raw(place)
         if place.kind is GGMLQuantizationType.F32:
             return torch.from_numpy(raw.view(np.float32).reshape(place.shape).copy())
         # The package goes 16 rows at a time; blocks don't know where a row ends, so longer rows mean fewer steps.
@@ -106,6 +107,18 @@ class GGUFFile:
             raise UnsupportedModelError(
                 f"{self.place} holds {name} as {place.kind.name}, which can't be read: take another quantization."
             ) from error
+
+    def kind(self, name: str) -> GGMLQuantizationType:
+        """Return a tensor's type."""
+        return self._places[name].kind
+
+    def blocks(self, name: str) -> NDArray[np.uint8]:
+        """Return a tensor's bytes, (blocks, bytes of a block), which lie in the mapped file."""
+        place = self._places[name]
+        return self._raw(place).reshape(-1, GGML_QUANT_SIZES[place.kind][1])
+
+    def _raw(self, place: _Place) -> NDArray[np.uint8]:
+        return np.frombuffer(self._bytes, np.uint8, place.size, place.start)
 
     def _damaged(self) -> CheckpointError:
         return CheckpointError(f"{self.place} is truncated or damaged: fetch it again.")

@@ -44,12 +44,12 @@ class GPTBackbone(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the weights lie."""
-        return self.token_embedding.weight.device
+        return next(self.blocks.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
         """Type of the weights and hidden states."""
-        return self.token_embedding.weight.dtype
+        return next(self.blocks.parameters()).dtype
 
     def forward(
         self, tokens: Tensor, *, cache: CacheRows | None = None, lengths: Sequence[int] | None = None

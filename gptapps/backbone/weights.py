@@ -7,12 +7,13 @@ family's table, checks names and shapes before anything is read, and joins what 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from gptapps.backbone.compact import CompactMatrix, install_compact
 from gptapps.backbone.config import GPTConfig
 from gptapps.backbone.families.family import Row, expand
 from gptapps.backbone.gpt import GPTBackbone
@@ -20,6 +21,9 @@ from gptapps.errors import CheckpointError
 
 HEAD = "head."
 """Before the names of the vocabulary projection's tensors."""
+
+WEIGHT = ".weight"
+"""Behind a layer's name in that of its matrix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +33,22 @@ class Weights:
     Attributes:
         config: the backbone's.
         tensors: by our names; the vocabulary projection's under :data:`HEAD`, and only where it isn't tied.
+        matrices: those that stay as their file has them, by the same names; they aren't among ``tensors``.
     """
 
     config: GPTConfig
     tensors: Mapping[str, Tensor]
+    matrices: Mapping[str, CompactMatrix] = field(default_factory=dict)
 
     @property
     def head(self) -> dict[str, Tensor]:
         """The vocabulary projection's own tensors, without the prefix."""
         return {name.removeprefix(HEAD): tensor for name, tensor in self.tensors.items() if name.startswith(HEAD)}
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What is computed with: the type of the tensors, which have one in common once a model is built of them."""
+        return next(iter(self.tensors.values())).dtype
 
 
 class TensorSource(Protocol):
@@ -72,11 +83,16 @@ def tensor_shapes(config: GPTConfig) -> dict[str, tuple[int, ...]]:
 def build_backbone(weights: Weights) -> GPTBackbone:
     """Return a backbone that holds exactly these tensors, without copying them.
 
+    Compact matrices are computed with in the type of the tensors.
+
     Raises:
         CheckpointError: they don't fit the configuration.
     """
     with torch.device("meta"):
         backbone = GPTBackbone(weights.config)
+    for name, matrix in weights.matrices.items():
+        if not name.startswith(HEAD):
+            install_compact(backbone, name.removesuffix(WEIGHT), matrix, weights.dtype)
     tensors = {name: tensor for name, tensor in weights.tensors.items() if not name.startswith(HEAD)}
     try:
         backbone.load_state_dict(tensors, assign=True)
@@ -94,6 +110,24 @@ def assemble(
     ignored: Callable[[str], bool] = lambda name: False,
 ) -> dict[str, Tensor]:
     """Return the tensors of ours that ``config`` asks for, made from those of ``source``.
+
+    Args and errors are those of :func:`matched`.
+    """
+    return {
+        row.ours: row.transform.join([source.read(name) for name in names], config.attention)
+        for row, names in matched(config, rows, source, canonical=canonical, ignored=ignored)
+    }
+
+
+def matched(
+    config: GPTConfig,
+    rows: tuple[Row, ...],
+    source: TensorSource,
+    *,
+    canonical: Callable[[str], str] = str,
+    ignored: Callable[[str], bool] = lambda name: False,
+) -> list[tuple[Row, list[str]]]:
+    """Return the rows that ``config`` asks for, each with the names in ``source`` of what it is made from.
 
     Args:
         config: the backbone's.
@@ -117,10 +151,7 @@ def assemble(
     )
     for row in wanted:
         _check_shapes(config, row, shapes[row.ours], spelled, source)
-    return {
-        row.ours: row.transform.join([source.read(spelled[name]) for name in row.theirs], config.attention)
-        for row in wanted
-    }
+    return [(row, [spelled[name] for name in row.theirs]) for row in wanted]
 
 
 def disassemble(

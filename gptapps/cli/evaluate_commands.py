@@ -203,7 +203,9 @@ def _loaded_model(options: Mapping[str, Any], progress: RunProgress) -> Language
 
     if "threads" in options:
         set_threads(options["threads"])
-    given = {name: options[name] for name in ("device", "dtype", "revision", "offline") if name in options}
+    given = {
+        name: options[name] for name in ("device", "dtype", "low_memory", "revision", "offline") if name in options
+    }
     return LanguageModel.load(options.get("model", DEFAULT_MODEL), progress=progress.download, **given)
 
 

@@ -206,6 +206,9 @@ SETUP_OPTIONS: tuple[click.Option, ...] = (
     click.Option(
         ["--dtype"], type=click.Choice(["float32", "bfloat16", "float16"]), help="Of weights and activations."
     ),
+    click.Option(
+        ["--low-memory"], is_flag=True, default=None, help="Keep matrices in the 8 or 16 bits that the files have."
+    ),
     click.Option(["--threads"], type=click.IntRange(min=1), help="CPU threads."),
     click.Option(["--max-cache-bytes"], type=click.IntRange(min=1), help="Most memory for keys and values."),
     click.Option(["--revision"], help="Branch, tag or commit of a hub id."),

@@ -61,6 +61,7 @@ class LanguageModel:
         offline: bool = False,
         progress: Progress | None = None,
         base: str | None = None,
+        low_memory: bool = False,
     ) -> LanguageModel:
         """Load a packaged model, a directory, a GGUF file, a hub id, what training left, or an adapter of peft's.
 
@@ -72,14 +73,24 @@ class LanguageModel:
             offline: fetch nothing.
             progress: told about downloads.
             base: for what training left, the model it was trained on, where that lies elsewhere now.
+            low_memory: keep matrices in the 8 or 16 bits that the files have them in, and widen each when it's used:
+                the same numbers from a third of the memory. Reading long or many texts takes a little longer,
+                writing about twice as long.
 
         Raises:
             ModelError: it can't be found, fetched or read.
-            OptionError, ResourceError: no such type or device.
+            OptionError: no such type or device, or a model that ``low_memory`` doesn't go with.
+            ResourceError: the device isn't there, or the disk is full.
         """
         where = chosen_device(device)
         load = partial(
-            cls._load, dtype=_dtype(dtype, where), device=where, revision=revision, offline=offline, progress=progress
+            cls._load,
+            dtype=_dtype(dtype, where),
+            device=where,
+            revision=revision,
+            offline=offline,
+            progress=progress,
+            low_memory=low_memory,
         )
         if name not in PACKAGED_MODELS and is_trained_model(name):
             from gptapps.decoding.trained_loading import load_trained  # it needs this class
@@ -103,6 +114,7 @@ class LanguageModel:
         revision: str | None,
         offline: bool,
         progress: Progress | None,
+        low_memory: bool,
     ) -> LanguageModel:
         local = resolve(name, revision=revision, offline=offline, progress=progress)
         if is_masked_model(local.path):
@@ -113,7 +125,11 @@ class LanguageModel:
             )
         derived = derived_directory(local) if local.packaged else None
         backbone, head = load_language_model(
-            local.path, dtype=dtype, device=device, derived=derived and derived / "weights"
+            local.path,
+            dtype=dtype,
+            device=device,
+            derived=derived and derived / "weights",
+            low_memory=low_memory,
         )
         tokenizer = load_tokenizer(local.path, derived=derived)
         return cls(name, backbone.eval(), head.eval(), tokenizer, local.packaged)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+from gptapps.backbone.compact import sampled_weights
 from gptapps.decoding.language_model import LanguageModel
 
 _SAMPLED_VALUES = 2**16
@@ -20,10 +21,8 @@ def model_identity(model: LanguageModel) -> dict[str, str]:
     if model.trained is not None and model.trained.base is not None:
         return {"sha256": model.trained.sha256, "of": "training"}
     whole = hashlib.sha256(repr(model.backbone.config).encode())
-    parameters = [*model.backbone.state_dict().items(), *model.head.state_dict().items()]
-    for name, tensor in parameters:
-        flat = tensor.detach().reshape(-1)
-        some = flat[:: max(1, flat.numel() // _SAMPLED_VALUES)]
-        whole.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        whole.update(some.cpu().double().numpy().tobytes())
+    for part in (model.backbone, model.head):
+        for name, shape, dtype, numbers in sampled_weights(part, _SAMPLED_VALUES):
+            whole.update(f"{name} {tuple(shape)} {dtype}".encode())
+            whole.update(numbers.cpu().double().numpy().tobytes())
     return {"sha256": whole.hexdigest(), "of": "weights"}

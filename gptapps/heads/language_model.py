@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from gptapps.backbone.compact import CompactEmbedding, install_compact
 from gptapps.backbone.gpt import GPTBackbone
 from gptapps.backbone.linear import linear
 
@@ -24,7 +25,11 @@ class LanguageModelHead(nn.Module):
         self.logit_cap = config.logit_cap
         self.projection = linear(config.channels, config.vocabulary_size, bias=config.vocabulary_bias)
         if config.tied_vocabulary:
-            self.projection.weight = backbone.token_embedding.weight
+            embedding = backbone.token_embedding
+            if isinstance(embedding, CompactEmbedding):
+                install_compact(self, "projection", embedding.matrix, embedding.dtype)
+            else:
+                self.projection.weight = embedding.weight
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Return logits (..., V) for hidden states (..., C)."""

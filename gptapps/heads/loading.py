@@ -8,10 +8,11 @@ from pathlib import Path
 import torch
 
 from gptapps.backbone.checkpoint import MAX_SHARD_BYTES, read_checkpoint, write_checkpoint
+from gptapps.backbone.compact import CompactMatrix, install_compact, is_compact
 from gptapps.backbone.gpt import GPTBackbone
-from gptapps.backbone.weights import HEAD, Weights, build_backbone
+from gptapps.backbone.weights import HEAD, WEIGHT, Weights, build_backbone
 from gptapps.backbone.weights_cache import cached_weights
-from gptapps.errors import CheckpointError, ModelNotFoundError
+from gptapps.errors import CheckpointError, ModelNotFoundError, OptionError
 from gptapps.heads.language_model import LanguageModelHead
 
 
@@ -21,6 +22,7 @@ def load_language_model(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
     derived: Path | None = None,
+    low_memory: bool = False,
 ) -> tuple[GPTBackbone, LanguageModelHead]:
     """Build a backbone and its vocabulary projection from files.
 
@@ -30,6 +32,7 @@ def load_language_model(
         device: where to put them.
         derived: for a GGUF file, a directory that keeps its dequantized tensors; loading is instant from the
             second time on. Without it they are dequantized each time.
+        low_memory: keep matrices in the bits that the files have them in, and widen each when it's used.
 
     Returns:
         Both in evaluation mode. On the CPU in float32 they share mapped memory with the files where they can.
@@ -38,6 +41,7 @@ def load_language_model(
         ModelNotFoundError: nothing lies at ``path``.
         CheckpointError: a file is absent or damaged, a tensor missing, surplus or misshapen, or weights pickled.
         UnsupportedModelError: a family, an option or a tensor type that gptapps doesn't implement.
+        OptionError: the files have no matrix in fewer bits than ``dtype``, or a type that has to be widened at once.
         ResourceError: the disk is full.
 
     Example:
@@ -45,12 +49,18 @@ def load_language_model(
         >>> head(backbone(torch.tensor([[464, 3290]]))).shape               # doctest: +SKIP
         torch.Size([1, 2, 50257])
     """
-    weights = _read(path, derived)
-    weights = Weights(weights.config, {name: tensor.to(device, dtype) for name, tensor in weights.tensors.items()})
+    weights = _read_compact(path, dtype) if low_memory else _read(path, derived)
+    weights = Weights(
+        weights.config,
+        {name: tensor.to(device, dtype) for name, tensor in weights.tensors.items()},
+        {name: matrix.to(device) for name, matrix in weights.matrices.items()},
+    )
     backbone = build_backbone(weights)
     with torch.device("meta"):
         head = LanguageModelHead(backbone)
     if not weights.config.tied_vocabulary:
+        if projection := weights.matrices.get(f"{HEAD}projection{WEIGHT}"):
+            install_compact(head, "projection", projection, dtype)
         head.load_state_dict(weights.head, assign=True)
     return backbone.eval(), head.eval()
 
@@ -63,7 +73,12 @@ def layers_anew(
     Args:
         backbone, head: the first; its layers are plain ones.
         own_memory: copy the weights, in float32; otherwise they share the first one's memory.
+
+    Raises:
+        OptionError: the first one's matrices are kept as their files have them.
     """
+    if is_compact(backbone):
+        raise OptionError("A model loaded with low_memory can't be changed by an adapter or by training: leave it out.")
 
     def tensors(module: torch.nn.Module) -> dict[str, torch.Tensor]:
         return {
@@ -105,16 +120,43 @@ def save_language_model(
 
 
 def _read(path: Path, derived: Path | None) -> Weights:
-    if path.is_dir():
+    if _is_directory(path):
         return read_checkpoint(path)
+    return cached_weights(derived, lambda: _read_gguf(path)) if derived else _read_gguf(path)
+
+
+def _read_compact(path: Path, dtype: torch.dtype) -> Weights:
+    weights = _narrow_apart(read_checkpoint(path), dtype) if _is_directory(path) else _read_gguf(path, compact=True)
+    if not weights.matrices:
+        raise OptionError(
+            f"{path} holds every matrix in as many bits as it is computed with, so low_memory has nothing to save: "
+            "leave it out."
+        )
+    return weights
+
+
+def _narrow_apart(weights: Weights, dtype: torch.dtype) -> Weights:
+    narrow = {
+        name: CompactMatrix(tensor)
+        for name, tensor in weights.tensors.items()
+        if tensor.dim() == 2 and tensor.element_size() < dtype.itemsize
+    }
+    rest = {name: tensor for name, tensor in weights.tensors.items() if name not in narrow}
+    return Weights(weights.config, rest, narrow)
+
+
+def _is_directory(path: Path) -> bool:
+    """Return whether it is a directory; if not it is a GGUF file."""
+    if path.is_dir():
+        return True
     if path.suffix == ".gguf" and path.is_file():
-        return cached_weights(derived, lambda: _read_gguf(path)) if derived else _read_gguf(path)
+        return False
     if path.exists():
         raise CheckpointError(f"{path} is neither a model directory nor a GGUF file.")
     raise ModelNotFoundError(f"There is no model at {path}.")
 
 
-def _read_gguf(path: Path) -> Weights:
-    from gptapps.backbone.gguf_checkpoint import read_gguf  # the gguf package isn't needed once weights are kept
+def _read_gguf(path: Path, *, compact: bool = False) -> Weights:
+    from gptapps.backbone import gguf_checkpoint  # the gguf package isn't needed once weights are kept
 
-    return read_gguf(path)
+    return (gguf_checkpoint.read_compact_gguf if compact else gguf_checkpoint.read_gguf)(path)

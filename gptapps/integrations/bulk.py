@@ -181,7 +181,7 @@ class BulkFolder:
             raise unwritable(plan.output, error) from None
 
 
-_NO_RESULT = ("progress", "threads", "batch_size", "max_cache_bytes", "offline")
+_NO_RESULT = ("progress", "threads", "batch_size", "max_cache_bytes", "low_memory", "offline")
 """Options that decide nothing about the results."""
 
 

@@ -19,6 +19,7 @@ from lm_eval.api.registry import register_model
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window, simple_parse_args_string
 from tqdm import tqdm
 
+from gptapps.backbone.weights import tensor_shapes
 from gptapps.decoding.choice_scoring import choice_scores
 from gptapps.decoding.engine import Engine
 from gptapps.decoding.language_model import LanguageModel
@@ -43,9 +44,10 @@ class GPTAppsLM(TemplateLM):  # type: ignore[misc]  # the harness is not typed
 
     Args:
         pretrained: a packaged model's name, a directory, a GGUF file, a hub id, or a model that is loaded already;
-            ``device``, ``dtype`` and ``revision`` are of no use for the last.
+            ``device``, ``dtype``, ``low_memory`` and ``revision`` are of no use for the last.
         device: such as ``"cpu"`` or ``"cuda:0"``; None takes the GPU where there is one.
         dtype: ``"float32"``, ``"bfloat16"`` or ``"float16"``; None takes bfloat16 on a GPU, else float32.
+        low_memory: keep matrices in the 8 or 16 bits that the files have them in, and widen each when it's used.
         revision: branch, tag or commit of a hub id.
         threads: of PyTorch on the CPU; None leaves them as they are.
         batch_size: how many texts are generated at once. Scoring has no use for it: it reads a fixed number of new
@@ -67,6 +69,7 @@ class GPTAppsLM(TemplateLM):  # type: ignore[misc]  # the harness is not typed
         *,
         device: str | None = None,
         dtype: str | None = None,
+        low_memory: bool = False,
         revision: str | None = None,
         threads: int | None = None,
         batch_size: int = 1,
@@ -77,7 +80,7 @@ class GPTAppsLM(TemplateLM):  # type: ignore[misc]  # the harness is not typed
         if threads is not None:
             torch.set_num_threads(threads)
         self.model = (
-            LanguageModel.load(pretrained, device=device, dtype=dtype, revision=revision)
+            LanguageModel.load(pretrained, device=device, dtype=dtype, low_memory=low_memory, revision=revision)
             if isinstance(pretrained, str)
             else pretrained
         )
@@ -149,9 +152,9 @@ class GPTAppsLM(TemplateLM):  # type: ignore[misc]  # the harness is not typed
 
     def get_model_info(self) -> dict[str, Any]:
         """Return what the harness's results say about the model."""
-        parameters = {*self.model.backbone.parameters(), *self.model.head.parameters()}  # tied ones count once
+        shapes = tensor_shapes(self.model.backbone.config)  # of tied ones the first only
         return {
-            "model_num_parameters": sum(parameter.numel() for parameter in parameters),
+            "model_num_parameters": sum(map(math.prod, shapes.values())),
             "model_dtype": str(self.model.backbone.dtype),
         }
 

@@ -15,6 +15,7 @@ from gptapps.registry import suggestion
 
 _TEXTS = ("pretrained", "device", "dtype", "revision")
 _NUMBERS = ("threads", "batch_size", "max_cache_bytes", "max_length")
+_YES_OR_NO = ("low_memory",)
 _AUTOMATIC_BATCH = 8
 _GENERATION = ("until", "max_gen_toks", "do_sample", "temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 
@@ -46,9 +47,9 @@ def checked_arguments(arguments: Mapping[str, Any], fallback: Mapping[str, Any])
     Raises:
         OptionError: a name or value that makes no sense, or no model.
     """
+    known = (*_TEXTS, *_NUMBERS, *_YES_OR_NO)
     for name in arguments:
-        if name not in (*_TEXTS, *_NUMBERS):
-            known = (*_TEXTS, *_NUMBERS)
+        if name not in known:
             raise OptionError(
                 f"--model_args has no {name!r} for gptapps.{suggestion(name, known)} Known: {', '.join(known)}."
             )
@@ -60,7 +61,7 @@ def checked_arguments(arguments: Mapping[str, Any], fallback: Mapping[str, Any])
         )
     if str(given.get("dtype")) == "auto":
         del given["dtype"]
-    return {name: _number(name, value) if name in _NUMBERS else str(value) for name, value in given.items()}
+    return {name: _checked(name, value) for name, value in given.items()}
 
 
 def generation_settings(arguments: Mapping[str, Any], max_new_tokens: int) -> GenerationSettings:
@@ -98,6 +99,14 @@ def generation_settings(arguments: Mapping[str, Any], max_new_tokens: int) -> Ge
 def _present(device: str | None) -> str | None:
     """Return the command line's device; it is cuda:0 where nobody asked for one, and then any will do."""
     return None if device and device.startswith("cuda") and not torch.cuda.is_available() else device
+
+
+def _checked(name: str, value: Any) -> int | bool | str:
+    if name in _YES_OR_NO:
+        if not isinstance(value, bool):
+            raise OptionError(f"{name} is {value!r}, but has to be True or False.")
+        return value
+    return _number(name, value) if name in _NUMBERS else str(value)
 
 
 def _number(name: str, value: Any) -> int:

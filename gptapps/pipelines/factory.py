@@ -39,6 +39,7 @@ class SetupOptions(TypedDict, total=False):
         base: for a trained folder, the model it was trained on, where that lies elsewhere now.
         device: such as "cpu" or "cuda:0"; the GPU where there is one.
         dtype: "float32", "bfloat16" or "float16"; bfloat16 on a GPU, else float32.
+        low_memory: keep matrices in the 8 or 16 bits that the files have them in, and widen each when it's used.
         threads: of PyTorch, for the whole process.
         batch_size: inputs that are worked on together.
         max_cache_bytes: the most memory for keys and values.
@@ -51,6 +52,7 @@ class SetupOptions(TypedDict, total=False):
     base: str
     device: str
     dtype: str
+    low_memory: bool
     threads: int
     batch_size: int
     max_cache_bytes: int
@@ -151,7 +153,7 @@ def pipeline(task: str, **options: Any) -> Any:
             require_capabilities(definition.id, needs, PACKAGED_MODELS.get(model))
         if "threads" in given:
             set_threads(given["threads"])
-        names = ("base", "device", "dtype", "revision", "offline", "progress")
+        names = ("base", "device", "dtype", "low_memory", "revision", "offline", "progress")
         model = LanguageModel.load(model, **{name: given[name] for name in names if name in given})
     return kind(definition, model, setup)
 
@@ -164,8 +166,9 @@ def check_setup(task: object, options: Mapping[str, object]) -> None:
     """
     whole = dict.fromkeys(("threads", "batch_size", "max_cache_bytes"), (int, "a whole number"))
     text = dict.fromkeys(("base", "device", "dtype", "revision"), (str, "a text"))
+    truth = {"low_memory": (bool, "True or False")}
     model = ((str, os.PathLike, LanguageModel), "a name, a path or a LanguageModel")
-    kinds: dict[str, tuple[Any, str]] = {**whole, **text, "model": model}
+    kinds: dict[str, tuple[Any, str]] = {**whole, **text, **truth, "model": model}
     for name, value in options.items():
         kind, called = kinds.get(name, (object, ""))
         if value is not None and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):

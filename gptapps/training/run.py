@@ -42,7 +42,7 @@ from gptapps.training.work_folder import WorkFolder, joined_work_folder, open_wo
 METRICS, DATA, CARD, TRAINING = "metrics.json", "data.json", "README.md", "training.json"
 _FINAL = "final"
 _CHECKED = 32  # predictions that are compared after loading again
-_LOADING = ("device", "dtype", "revision", "offline", "progress")
+_LOADING = ("device", "dtype", "low_memory", "revision", "offline", "progress")
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,7 @@ def _layouts(model: PreTrainedModel) -> tuple[Callable[[str, Array], Array], Cal
 def write_gguf(
     model: PreTrainedModel,
     path: Path,
-    kind: GGMLQuantizationType = F32,
+    kind: GGMLQuantizationType | Callable[[str], GGMLQuantizationType] = F32,
     *,
     change: Callable[[gguf.GGUFWriter, str], None] = lambda writer, architecture: None,
 ) -> None:
@@ -86,7 +86,7 @@ def write_gguf(
     Args:
         model: changed to what a reader of the file will see.
         path: where to.
-        kind: tensor type of the matrices; vectors stay in float32.
+        kind: tensor type of the matrices, or of each by its name; vectors stay in float32.
         change: adds metadata and tensors.
     """
     config = model.config
@@ -102,10 +102,11 @@ def write_gguf(
             theirs = names.get_name(name, try_suffixes=(".weight", ".bias"))
             assert theirs is not None, name
             values = np.ascontiguousarray(into(name, parameter.numpy()))
-            if kind is not F32 and values.ndim == 2:
-                encoded = encode(values, kind)
-                values = dequantize(encoded, kind)
-                writer.add_tensor(theirs, encoded, raw_dtype=kind)
+            its_kind = kind if isinstance(kind, GGMLQuantizationType) else kind(name)
+            if its_kind is not F32 and values.ndim == 2:
+                encoded = encode(values, its_kind)
+                values = dequantize(encoded, its_kind)
+                writer.add_tensor(theirs, encoded, raw_dtype=its_kind)
             else:
                 writer.add_tensor(theirs, values)
             parameter.copy_(torch.from_numpy(np.ascontiguousarray(back(name, values))))

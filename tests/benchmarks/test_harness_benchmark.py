@@ -66,7 +66,7 @@ def test_labels_without_worked_examples(data_root: Path, tiny_model: Path, tmp_p
     assert write_task(SST2, data_root, folder) == 3
     common = {"model": str(tiny_model), "folder": str(folder), "task": SST2.name, "batch": 2}
     threads = torch.get_num_threads()
-    own = Ours().answer(**common, own_task=str(definition), threads=threads)
+    own = Ours().answer(**common, own_task=str(definition), threads=threads, low_memory=False)
     client = HarnessSide().evaluate(**common, backend="gptapps", threads=threads)
     checks = check_same_choices({"gptapps": [own["scores"]], "the harness": [client["scores"]]})
     assert checks["same_choices"] == 3

@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_language_model import write_tiny_model
+
+from gptapps.decoding.language_model import LanguageModel
 
 Command = Callable[..., Any]
 
@@ -29,6 +32,16 @@ def test_classify_and_sentiment(gptapps: Command) -> None:
     assert result.out.startswith("negative\t")
     chosen = gptapps("classify", "--labels", "sports,cooking", "--text", "Whisk two eggs with the sugar.", "--json")
     assert json.loads(chosen.out)["label"] == "cooking"
+
+
+def test_in_little_memory(gptapps: Command, tmp_path: Path, default_model: LanguageModel) -> None:
+    result = gptapps("sentiment", "--low-memory", "--text", "The soup was cold and the waiter rude.")
+    assert (result.code, result.err) == (0, "")
+    assert result.out.startswith("negative\t")
+    folder = write_tiny_model(tmp_path, default_model.tokenizer)
+    result = gptapps("sentiment", "--low-memory", "-m", folder, "--text", "Cold soup.")
+    assert (result.code, result.out, len(result.err.splitlines())) == (2, "", 1)
+    assert "low_memory has nothing to save: leave it out." in result.err
 
 
 def test_answer(gptapps: Command) -> None:
