@@ -33,7 +33,8 @@ class TreeShelf:
     @contextmanager
     def borrow(self) -> Iterator[PrefixTree]:
         """Have the tree for one call."""
-        weights = tuple((one.data_ptr(), one._version) for one in self._model.backbone.parameters())
+        backbone = self._model.backbone
+        weights = tuple((one.data_ptr(), one._version) for one in (*backbone.parameters(), *backbone.buffers()))
         with self._lock:
             kept, self._kept = self._kept, None
         if kept is not None and kept[1] == weights:
