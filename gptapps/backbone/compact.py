@@ -16,7 +16,9 @@ from torch import Tensor, nn
 
 from gptapps import kernels
 
-_PIECE = 2**21  # numbers that are widened at once: 8 MiB, which stays in the caches until they are multiplied
+# Numbers that are widened at once. Pieces of 4 MiB are still in the caches when they are multiplied, which counts for
+# few tokens; for many, fewer and larger products do.
+_PIECE_FOR_FEW, _PIECE_FOR_MANY, _MANY = 2**20, 2**21, 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +116,14 @@ class CompactLinear(Compact):
     def forward(self, x: Tensor) -> Tensor:
         """Return (..., R) for (..., C)."""
         matrix, pieces = self.matrix, []
-        for rows in self._pieces():
+        for rows in self._pieces(x.numel() // x.shape[-1]):
             bias = None if self.bias is None else self.bias[rows]
             pieces.append(kernels.linear(x, matrix.widened(rows, self.dtype), bias))
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=-1)
 
-    def _pieces(self) -> Iterator[slice]:
+    def _pieces(self, tokens: int) -> Iterator[slice]:
         rows, columns = self.values.shape
-        size = max(1, _PIECE // columns)
+        size = max(1, (_PIECE_FOR_FEW if tokens < _MANY else _PIECE_FOR_MANY) // columns)
         for start in range(0, rows, size):
             yield slice(start, min(start + size, rows))
 

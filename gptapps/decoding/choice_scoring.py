@@ -56,7 +56,7 @@ def choice_scores(tree: PrefixTree, items: Iterable[Choices], *, batch_size: int
         ResourceError: an item alone passes the memory bound.
     """
     intake = Intake(items)
-    most = pass_tokens(tree.model.backbone.device)
+    most = pass_tokens(tree.model.backbone)
     batch: list[Choices] = []
     size = 0
     previous: Tokens = ()

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from gptapps.backbone.compact import is_compact
+from gptapps.backbone.gpt import GPTBackbone
 from gptapps.decoding.branching_texts import Stretch, passes
 from gptapps.decoding.packed_pass import PackedPass
 from gptapps.decoding.prefix_tree import Node, PrefixTree, Tokens, shared_length
@@ -49,9 +51,11 @@ Scores = tuple[tuple[TokenScore, ...], ...]
 """Of one item: for each continuation the score of each of its tokens."""
 
 
-def pass_tokens(device: torch.device) -> int:
-    """Return the most tokens that one pass reads: as many as keep the device busy."""
-    return 512 if device.type == "cpu" else 2048
+def pass_tokens(backbone: GPTBackbone) -> int:
+    """Return the most tokens that one pass reads: as many as keep the device busy, or make widening a small matter."""
+    if backbone.device.type != "cpu":
+        return 2048
+    return 1024 if is_compact(backbone) else 512
 
 
 @torch.inference_mode()
@@ -175,7 +179,7 @@ class _Reading:
         """
         tree = self._tree
         with tree.held([top.node for top in self._tops.values()]):
-            planned = list(passes(list(self._tops.values()), pass_tokens(tree.model.backbone.device)))
+            planned = list(passes(list(self._tops.values()), pass_tokens(tree.model.backbone)))
             stretches = [stretch for members in planned for stretch in members]
             kept = {id(stretch) for stretch in stretches if stretch.texts >= shared_by}
             passing = {id(stretch) for stretch in guess.lineage()} - kept if guess is not None else set()

@@ -126,23 +126,19 @@ def _read(path: Path, derived: Path | None) -> Weights:
 
 
 def _read_compact(path: Path, dtype: torch.dtype) -> Weights:
-    weights = _narrow_apart(read_checkpoint(path), dtype) if _is_directory(path) else _read_gguf(path, compact=True)
-    if not weights.matrices:
+    weights = read_checkpoint(path) if _is_directory(path) else _read_gguf(path, compact=True)
+    tensors, matrices = dict(weights.tensors), dict(weights.matrices)
+    matrices |= {name: CompactMatrix(tensor) for name, tensor in tensors.items() if tensor.dim() == 2}
+    narrow = {name: matrix for name, matrix in matrices.items() if matrix.values.element_size() < dtype.itemsize}
+    if not narrow:
         raise OptionError(
             f"{path} holds every matrix in as many bits as it is computed with, so low_memory has nothing to save: "
             "leave it out."
         )
-    return weights
-
-
-def _narrow_apart(weights: Weights, dtype: torch.dtype) -> Weights:
-    narrow = {
-        name: CompactMatrix(tensor)
-        for name, tensor in weights.tensors.items()
-        if tensor.dim() == 2 and tensor.element_size() < dtype.itemsize
-    }
-    rest = {name: tensor for name, tensor in weights.tensors.items() if name not in narrow}
-    return Weights(weights.config, rest, narrow)
+    wide = {name: matrix.values for name, matrix in matrices.items() if name not in narrow}
+    return Weights(
+        weights.config, {name: tensor for name, tensor in tensors.items() if name not in narrow} | wide, narrow
+    )
 
 
 def _is_directory(path: Path) -> bool:

@@ -133,7 +133,8 @@ def test_a_computing_type_narrower_than_float32(tmp_path: Path) -> None:
 
 
 def test_a_large_matrix_is_widened_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gptapps.backbone.compact._PIECE", 100)
+    monkeypatch.setattr("gptapps.backbone.compact._PIECE_FOR_FEW", 100)
+    monkeypatch.setattr("gptapps.backbone.compact._PIECE_FOR_MANY", 200)
     seen: list[int] = []
     plain = CompactMatrix.widened
 
@@ -149,13 +150,21 @@ def test_a_large_matrix_is_widened_piece_by_piece(monkeypatch: pytest.MonkeyPatc
     layer = CompactLinear(CompactMatrix(matrix), torch.float32, bias)
     torch.testing.assert_close(layer(x), torch.nn.functional.linear(x, matrix.float(), bias))
     assert seen == [96] * 6 + [16]
+    seen.clear()
+    many = torch.randn(70, 16)
+    torch.testing.assert_close(layer(many), torch.nn.functional.linear(many, matrix.float(), bias))
+    assert seen == [192] * 3 + [16]
 
 
 def test_nothing_to_save(tmp_path: Path) -> None:
     make_theirs("llama", _SIZES).save_pretrained(tmp_path)
     assert read_checkpoint(tmp_path).tensors["token_embedding.weight"].dtype == torch.float32
-    with pytest.raises(OptionError, match=r"as many bits as it is computed with, so low_memory has nothing to save"):
-        load_language_model(tmp_path, low_memory=True)
+    write_gguf(make_theirs("llama", _SIZES), tmp_path / "model.gguf", Kind.F16)
+    for path, dtype in ((tmp_path, torch.float32), (tmp_path / "model.gguf", torch.bfloat16)):
+        with pytest.raises(
+            OptionError, match=r"as many bits as it is computed with, so low_memory has nothing to save"
+        ):
+            load_language_model(path, dtype=dtype, low_memory=True)
 
 
 def test_a_type_that_cannot_be_kept(tmp_path: Path) -> None:

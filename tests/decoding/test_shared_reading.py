@@ -66,7 +66,7 @@ def test_shared_is_independent(
 ) -> None:
     tree = PrefixTree(tiny_model, least_shared=least_shared)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shared_reading, "pass_tokens", lambda device: most)
+        patch.setattr(shared_reading, "pass_tokens", lambda backbone: most)
         for items in calls:
             assert_equal(tiny_model, items, read_scores(tree, items))
 
@@ -148,7 +148,7 @@ def test_an_item_beyond_the_context_comes_after_those_before_it(tiny_model: Lang
 
 
 def test_an_item_is_yielded_when_its_pass_is_done(tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gptapps.decoding.choice_scoring.pass_tokens", lambda device: 100)
+    monkeypatch.setattr("gptapps.decoding.choice_scoring.pass_tokens", lambda backbone: 100)
     taken = 0
 
     def items() -> Iterator[Choices]:
