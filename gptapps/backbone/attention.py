@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gptapps import kernels
+from gptapps.backbone.branch_groups import BranchGroups
 from gptapps.backbone.branching import Branching
 from gptapps.backbone.config import GPTConfig
 from gptapps.backbone.decoding_keys import DecodingKeys, SeenKeys, SharedKeys
@@ -46,6 +47,7 @@ class Step:
         self.packing: Packing | None = None  # texts that share a row and don't see each other
         self.causal = True  # False: packed texts are seen in both directions
         self.branching: Branching | None = None  # texts that share a row and what they begin with
+        self.groups: BranchGroups | None = None  # how to look at these, where a mask over all is a waste
         read = rows.lengths() if rows else [0] * batch
         starts = torch.tensor(read, device=device)
         self.positions = starts.unsqueeze(1) + torch.arange(tokens, device=device)  # (B, T)
@@ -157,6 +159,7 @@ class BranchedStep(Step):
         tokens = len(branching.positions)
         super().__init__(config, 1, tokens, rows, [tokens], device, dtype)
         self.branching = branching
+        self.groups = BranchGroups.of(branching.visible) if device.type == "cpu" else None
         self.positions = branching.positions.unsqueeze(0)
         self._text_lengths = torch.tensor([branching.length], device=device)
 
@@ -211,6 +214,9 @@ class Attention(nn.Module):
         else:
             held_keys, held_values = step.rows.write(self.layer, keys, values)
         described = uses_triton(None, q)
+        if step.groups is not None and step.branching is not None and not described:
+            seen = step.branching.mask(self.window)[0, 0]
+            return step.groups.attend(q, held_keys, held_values, seen, scale=self.scale, window=self.window)
         visible = step.tail_visible(self.window, described=described)
         if not step.shared:
             return kernels.attention(q, held_keys, held_values, scale=self.scale, visible=visible)
