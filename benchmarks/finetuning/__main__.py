@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import platform
+import random
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -18,7 +19,10 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gptapps.evaluation.results import EvaluationReport
 
 RESULTS = Path(__file__).parent.parent / "results"
 
@@ -29,24 +33,46 @@ class Case:
 
     Attributes:
         task: what is trained.
-        folder: below the data root, with train.jsonl and ``test``.
-        test: the file that is measured on.
+        folder: below the data root, with ``train`` and ``test``.
+        train: the file that is learned from.
+        test: the file that is measured on; None for rows of ``train`` that have values of their own in ``apart``.
+        apart: a column, of whose values a fifth is set aside, with all rows that have them.
         method: how it is trained.
-        target: the accuracy that is asked of the default model; None for none.
+        metric: that decides.
+        target: what is asked of it on the default model; None for none.
+        measured: the most test rows; None for all.
+        prompted: measure the model before its training, too.
         options: of finetune.
     """
 
     task: str
     folder: str
-    test: str = "test.jsonl"
+    train: str = "train.jsonl"
+    test: str | None = "test.jsonl"
+    apart: str = ""
     method: str = "head"
+    metric: str = "accuracy"
     target: float | None = None
+    measured: int | None = None
+    prompted: bool = False
     options: dict[str, Any] = field(default_factory=dict)
 
 
 CASES = {
     "sst2": Case("sentiment", "classification/sst2", target=0.86),
     "sst2_lora": Case("sentiment", "classification/sst2", method="lora", target=0.89, options={"epochs": 2}),
+    "squad_lora": Case(
+        "answer",
+        "qa/squad_v1",
+        train="validation.jsonl",
+        test=None,
+        apart="title",
+        method="lora",
+        metric="token_f1",
+        measured=500,
+        prompted=True,
+        options={"with_head": True, "epochs": 1, "limit": 8_000},
+    ),
     "ag_news": Case("classify", "classification/ag_news", target=0.88),
     "chnsenticorp": Case("sentiment", "classification/chnsenticorp"),
     "mrpc": Case("classify", "classification/mrpc"),
@@ -79,34 +105,45 @@ def run(name: str, given: argparse.Namespace) -> dict[str, Any]:
     from gptapps import evaluate, finetune
 
     case, began = CASES[name], monotonic()
-    folder = given.data_root / case.folder
     choosing = case.method != "head"  # a head is chosen by cross-validation, and needs no rows beside
     with tempfile.TemporaryDirectory() as scratch:
+        train, test = _files(case, given.data_root / case.folder, Path(scratch))
+        options: dict[str, Any] = {"limit": given.limit, **case.options}
+        if given.limit is not None:
+            options["limit"] = given.limit
         report = finetune(
             case.task,
-            folder / "train.jsonl",
-            validation=0.1 if choosing else folder / case.test,
+            train,
+            validation=0.1 if choosing else test,
             method=case.method,
             output=Path(scratch) / "model",
             model=given.model,
             threads=given.threads,
-            limit=given.limit,
             sampling="random",
-            **case.options,
+            **options,
         )
         trained = monotonic()
-        said, accuracy = report.as_dict(), report.score("accuracy")
-        if choosing:
-            test = evaluate(
+        said, score = report.as_dict(), report.score(case.metric)
+
+        def measured(model: str) -> EvaluationReport:
+            folder = Path(scratch) / ("trained" if model != given.model else "prompted")
+            return evaluate(
                 case.task,
-                folder / case.test,
-                model=str(Path(scratch) / "model"),
+                test,
+                model=model,
+                limit=case.measured,
+                sampling="random",
                 threads=given.threads,
-                output=Path(scratch) / "test",
+                output=folder,
             )
-            said["test"] = {**test.as_dict(), "model": f"{given.model}, trained"}
-            accuracy = test.score("accuracy")
-    sys.stdout.write(f"{name}\n{report.table}\naccuracy on the test rows: {accuracy}\n\n")
+
+        if choosing:
+            done = measured(str(Path(scratch) / "model"))
+            said["test"] = {**done.as_dict(), "model": f"{given.model}, trained"}
+            score = done.score(case.metric)
+        if case.prompted:
+            said["prompted"] = measured(given.model).as_dict()
+    sys.stdout.write(f"{name}\n{report.table}\n{case.metric} on the test rows: {score}\n\n")
     sys.stdout.flush()
     return {
         "name": name,
@@ -114,9 +151,23 @@ def run(name: str, given: argparse.Namespace) -> dict[str, Any]:
         "limit": given.limit,
         **said,
         "target": case.target,
-        "met": None if case.target is None or given.limit else accuracy.value >= case.target,
+        "met": None if case.target is None or given.limit else score.value >= case.target,
         "seconds": {"all": round(monotonic() - began, 1), "training": round(trained - began, 1)} | _head_seconds(said),
     }
+
+
+def _files(case: Case, folder: Path, scratch: Path) -> tuple[Path, Path]:
+    """Return what is learned from and what is measured on, without a value of ``apart`` in both."""
+    if case.test is not None:
+        return folder / case.train, folder / case.test
+    rows = [json.loads(line) for line in (folder / case.train).read_text(encoding="utf-8").splitlines()]
+    values = sorted({row[case.apart] for row in rows})
+    random.Random(0).shuffle(values)
+    aside = set(values[: len(values) // 5])
+    for name, kept in (("train", False), ("test", True)):
+        lines = (json.dumps(row, ensure_ascii=False) for row in rows if (row[case.apart] in aside) is kept)
+        (scratch / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return scratch / "train.jsonl", scratch / "test.jsonl"
 
 
 def _head_seconds(said: dict[str, Any]) -> dict[str, float | None]:

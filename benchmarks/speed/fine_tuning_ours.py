@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ class Ours:
         from gptapps.examples import SummarizationExample
         from gptapps.pipelines.factory import pipeline
         from gptapps.training.lessons import LessonMaker
-        from gptapps.training.packing import Schedule
+        from gptapps.training.packing import Schedule, pack
 
         torch.set_num_threads(threads)
         loaded = LanguageModel.load(model, device="cpu", dtype="float32", offline=True)
@@ -38,7 +39,7 @@ class Ours:
         evaluator = evaluator_for(task.definition.id, type(task))
         options = type(task).merged_options(task.definition, {"language": "en"})
         lessons = LessonMaker(task, evaluator, options, limit=1024).lessons(items)
-        schedule = Schedule(lessons, batch_size=examples, max_tokens=_TOKENS_AT_ONCE, epochs=1, seed=0)
+        schedule = Schedule(lessons, batch_size=examples, max_tokens=_TOKENS_AT_ONCE, epochs=1, seed=0, packed=pack)
         return [
             [{"prompt": list(one.prompt), "target": list(one.target)} for one in schedule.lessons_of(update)]
             for update in range(schedule.updates)
@@ -63,10 +64,10 @@ class Ours:
         from gptapps.training.loop import Trainer
         from gptapps.training.lora import install_low_rank
         from gptapps.training.loss import TargetLoss
-        from gptapps.training.packing import Schedule
+        from gptapps.training.packing import Schedule, pack
         from gptapps.training.recipe import Recipe
 
-        class AsGiven(Schedule):
+        class AsGiven(Schedule[Lesson]):
             """The updates in the order in which both sides get them."""
 
             def lessons_of(self, update: int) -> list[Lesson]:
@@ -84,7 +85,7 @@ class Ours:
             max_tokens=_TOKENS_AT_ONCE,
             epochs=1,
             seed=0,
-            share_opening=True,
+            packed=partial(pack, share_opening=True),
         )
         with tempfile.TemporaryDirectory() as folder:
             done = Trainer(

@@ -156,7 +156,26 @@ class GPTBackbone(nn.Module):
         Raises:
             InputTooLongError: a row would pass the context length.
         """
-        step = self._step(tokens, None, self._lengths(tokens, None, lengths))
+        yield from self._layer_states(tokens, layers, self._step(tokens, None, self._lengths(tokens, None, lengths)))
+
+    def packed_layer_states(
+        self, tokens: Tensor, texts: Sequence[int], layers: Collection[int]
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Yield the hidden states (T, C) behind some of the layers of texts that lie one behind the other.
+
+        Args:
+            tokens, texts: see :meth:`read_packed`; without an opening.
+            layers: see :meth:`layer_states`.
+
+        Raises:
+            InputTooLongError: a text passes the context length.
+        """
+        self._refuse_beyond_context(max(texts))
+        step = PackedStep(self.config, texts, 0, self.device, self.dtype)
+        for layer, states in self._layer_states(tokens.unsqueeze(0), layers, step):
+            yield layer, states.squeeze(0)
+
+    def _layer_states(self, tokens: Tensor, layers: Collection[int], step: Step) -> Iterator[tuple[int, Tensor]]:
         x, left = self._embedded(tokens, step), None
         if 0 in layers:
             yield 0, x

@@ -43,6 +43,11 @@ class Slot:
     inputs: int
     transform: Transform
 
+    @property
+    def block(self) -> int:
+        """The block it belongs to, counted from 0."""
+        return int(self.ours.split(".")[1])
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LowRankUpdate:

@@ -28,7 +28,8 @@ def with_head(model: LanguageModel, trained: TrainedModel) -> LanguageModel:
             f"{trained.path} says that it holds the head {trained.definition.head!r}, which is none to be trained: "
             "restore the folder from a copy, or train again."
         )
-    head = kind.restored(tensors, trained.settings, model.backbone.config.channels, source.place)
+    settings = trained.settings.get("head", trained.settings)  # beside what else was trained, or alone
+    head = kind.restored(tensors, settings, model.backbone.config.channels, source.place)
     if max(head.features.layers) > model.backbone.config.layers:
         raise CheckpointError(
             f"{trained.path} reads the layer {max(head.features.layers)}, and the model {model.name!r} has "

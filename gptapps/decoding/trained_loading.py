@@ -8,6 +8,7 @@ from importlib import import_module
 
 from gptapps.decoding.language_model import LanguageModel
 from gptapps.decoding.model_identity import model_identity
+from gptapps.decoding.trained_heads import with_head
 from gptapps.errors import CheckpointError, ModelNotFoundError
 from gptapps.trained_model import Base, TrainedModel, read_trained_model
 
@@ -35,7 +36,7 @@ def load_trained(path: str, base: str | None, load: Callable[[str], LanguageMode
     """
     trained = read_trained_model(path)
     if trained.base is None:
-        return replace(load(str(trained.path)), name=path, trained=trained)
+        return replace(_with_head_beside(load(str(trained.path)), trained), name=path, trained=trained)
     try:
         model = load(base or trained.base.name)
     except ModelNotFoundError as error:
@@ -65,7 +66,11 @@ def with_trained(model: LanguageModel, trained: TrainedModel, *, name: str) -> L
         )
     module, _, function = _APPLY[trained.method].partition(":")
     apply: Apply = getattr(import_module(module), function)
-    return replace(apply(model, trained), name=name, packaged=None, trained=trained)
+    return replace(_with_head_beside(apply(model, trained), trained), name=name, packaged=None, trained=trained)
+
+
+def _with_head_beside(model: LanguageModel, trained: TrainedModel) -> LanguageModel:
+    return with_head(model, trained) if "head" in trained.settings else model
 
 
 def base_of(model: LanguageModel) -> Base:

@@ -45,6 +45,18 @@ def place_feature_count(features: Features, channels: int) -> int:
     return 2 * len(features.layers) * channels
 
 
+def places_and_before(states: Tensor, first: int) -> tuple[Tensor, Tensor]:
+    """Return the states (P, L, C) of a text's places, and the mean (L, C) of those before them.
+
+    The very first token counts for nothing: its state is far from all others in every text.
+
+    Args:
+        states: (T, L, C) of all tokens of the text and what stands before it.
+        first: the text's first token, at least 1.
+    """
+    return states[first:], states[1 if first > 1 else 0 : first].mean(0)
+
+
 def place_features(places: Tensor, before: Tensor) -> Tensor:
     """Return the features (P, F) of places.
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from gptapps.decoding.language_model import LanguageModel
 from gptapps.errors import TaskDefinitionError
 from gptapps.heads.features import Features
+from gptapps.heads.span import places_and_before
 from gptapps.pipelines.fitting import fit
 from gptapps.pipelines.head_inputs import HeadInputs
 from gptapps.pipelines.options import Overflow
@@ -46,10 +47,12 @@ class SpanInputs:
     Args:
         definition: whose plain prompts are read, up to the context's end.
         model: whose tokenizer and context length they have to fit.
+        limit: the most tokens of an input; None for what the model holds.
     """
 
-    def __init__(self, definition: TaskDefinition, model: LanguageModel) -> None:
+    def __init__(self, definition: TaskDefinition, model: LanguageModel, *, limit: int | None = None) -> None:
         self._definition, self._model = definition, model
+        self._limit = min(limit or model.context_length, model.context_length)
         self.head_inputs = HeadInputs(definition, model)
         self._before = lru_cache(maxsize=_PROMPTS)(self._made_before)
 
@@ -67,7 +70,7 @@ class SpanInputs:
             context,
             prompt_length=lambda text: len(tokenizer.encode(before + text)),
             tokenizer=tokenizer,
-            limit=self._model.context_length,
+            limit=self._limit,
             overflow=overflow,
             overlap=_OVERLAP,
         )
@@ -92,9 +95,7 @@ class SpanInputs:
 
 @torch.inference_mode()
 def read_places(model: LanguageModel, inputs: Sequence[SpanInput], features: Features) -> list[tuple[Tensor, Tensor]]:
-    """Return, for each input, the states (P, L, C) of its context's tokens and the mean (L, C) of those before.
-
-    The very first token counts for nothing: its state is far from all others in every text.
+    """Return :func:`~gptapps.heads.span.places_and_before` of each input, its context's tokens being the places.
 
     Args:
         model: whose backbone reads them, in one batch.
@@ -105,10 +106,7 @@ def read_places(model: LanguageModel, inputs: Sequence[SpanInput], features: Fea
     lengths = [len(one.ids) for one in inputs]
     layers = dict(model.backbone.layer_states(batch.ids, features.layers, lengths=lengths))
     states = torch.stack([layers[layer] for layer in features.layers], 2).float().cpu()  # (B, T, L, C)
-    return [
-        (states[row, one.first : len(one.ids)], states[row, 1 if one.first > 1 else 0 : one.first].mean(0))
-        for row, one in enumerate(inputs)
-    ]
+    return [places_and_before(states[row, : len(one.ids)], one.first) for row, one in enumerate(inputs)]
 
 
 def trimmed(context: str, start: int, end: int) -> tuple[int, int]:

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from gptapps.errors import OptionError
+from gptapps.task_definition import TaskDefinition
 from gptapps.training.carrier import Precision
 from gptapps.training.class_weights import ClassWeights
 from gptapps.training.optimizer import Decline
@@ -19,6 +21,8 @@ MAX_LENGTH = 2048
 
 VIRTUAL_TOKENS = 20
 """How many stand in front of every prompt where it is learned, and the option doesn't say."""
+
+_WITH_HEAD = ("question_answering",)  # families whose head can be learned with a LoRA
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -64,6 +68,11 @@ class LoraOptions(FullOptions, total=False):
         Field(min_length=1, description="what is adapted: all, attention, feed_forward, or names such as q_proj; all"),
     ]
     merge: Annotated[bool, Field(description="write the whole model with the updates merged into it, not an adapter")]
+    with_head: Annotated[bool, Field(description="learn a head that finds answers with it, in place of writing them")]
+    head_layer: Annotated[
+        int,
+        Field(ge=1, description="whose states that head reads; three quarters of the way up, and none above is read"),
+    ]
 
 
 class PromptOptions(GradientOptions, total=False):
@@ -118,3 +127,23 @@ class GradientSettings:
             precision=options.get("precision", "bf16" if on_gpu else "no"),
             class_weights=options.get("class_weights", "none"),
         )
+
+
+def require_fitting_head(options: Mapping[str, Any], definition: TaskDefinition) -> None:
+    """Refuse a head beside a LoRA where the task has none to learn so.
+
+    Args:
+        options: of :class:`LoraOptions`, or of another method.
+        definition: of the task.
+
+    Raises:
+        OptionError: the task finds no answers, or the head's layer is named without the head.
+    """
+    wanted = options.get("with_head", False)
+    if wanted and definition.pipeline not in _WITH_HEAD:
+        raise OptionError(
+            f"with_head learns to find answers in a context, and the task {definition.id!r} is "
+            f"{definition.pipeline.replace('_', ' ')}: leave it out."
+        )
+    if "head_layer" in options and not wanted:
+        raise OptionError("head_layer is about the head that with_head learns: leave it out, or add with_head.")

@@ -10,8 +10,7 @@ from gptapps.decoding.language_model import LanguageModel
 from gptapps.errors import CheckpointError
 from gptapps.outputs import Output
 from gptapps.pipelines.base import Pipeline
-from gptapps.pipelines.trained import pipeline_kind
-from gptapps.training.measuring import kept
+from gptapps.training.measuring import trained_pipeline
 
 _TOLERANCE = 1e-4  # of scores, in absolute terms: the same numbers in the same batches, but for threads
 
@@ -33,15 +32,7 @@ def require_same_predictions(
     model = LanguageModel.load(folder, **load)
     if model.trained is None:
         raise CheckpointError(f"{folder} doesn't say what was trained: the training can't be kept.")
-    definition = model.trained.definition
-    kind = pipeline_kind(definition)
-    restored = kind(
-        definition,
-        model,
-        type(trained.setup)(
-            trained.setup.batch_size, trained.setup.max_cache_bytes, kept(kind, trained.setup.options or {})
-        ),
-    )
+    restored = trained_pipeline(model.trained.definition, model, trained.setup.options or {}, trained.setup)
     require_same(trained.run(examples, {}), restored.run(examples, {}))
 
 

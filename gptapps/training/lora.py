@@ -91,6 +91,7 @@ def install_low_rank(
     alpha: float = 16.0,
     dropout: float = 0.0,
     seed: int = 0,
+    blocks: int | None = None,
 ) -> None:
     """Freeze a backbone and put learnable updates beside some of its matrices.
 
@@ -101,19 +102,22 @@ def install_low_rank(
         alpha: the updates are multiplied by ``alpha / rank``.
         dropout: share of the inputs that the updates don't see while training.
         seed: of the starting values.
+        blocks: how many get updates, from the first one on; None for all.
 
     Raises:
         OptionError: a target that the model doesn't have.
     """
     backbone.requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
-    for name, slots in by_matrix(chosen_slots(low_rank_slots(backbone.config), targets)).items():
+    slots = chosen_slots(low_rank_slots(backbone.config), targets)
+    adapted = tuple(slot for slot in slots if blocks is None or slot.block < blocks)
+    for name, parts in by_matrix(adapted).items():
         parent, _, attribute = name.removesuffix(".weight").rpartition(".")
         layer = backbone.get_submodule(f"{parent}.{attribute}")
         if not isinstance(layer, nn.Linear):
             raise TypeError(f"{parent}.{attribute} has updates already")
-        adapted = LowRankLinear(layer, slots, rank=rank, alpha=alpha, dropout=dropout, generator=generator)
-        setattr(backbone.get_submodule(parent), attribute, adapted)
+        learning = LowRankLinear(layer, parts, rank=rank, alpha=alpha, dropout=dropout, generator=generator)
+        setattr(backbone.get_submodule(parent), attribute, learning)
 
 
 def learned_adapter(backbone: GPTBackbone) -> LowRankAdapter:

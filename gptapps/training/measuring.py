@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gptapps.decoding.language_model import LanguageModel
 from gptapps.evaluation.baselines import Judged, baseline_outputs, scored_by
 from gptapps.evaluation.measures import common_language, metrics_for
 from gptapps.evaluation.selection import Item
@@ -13,6 +14,7 @@ from gptapps.metrics.score import Metric, Score
 from gptapps.outputs import Output
 from gptapps.pipelines.base import Pipeline, Setup
 from gptapps.pipelines.trained import pipeline_kind
+from gptapps.task_definition import TaskDefinition
 from gptapps.training.data import TrainingData
 from gptapps.training.methods import Fitted
 
@@ -38,8 +40,15 @@ def fitted_pipeline(fitted: Fitted, options: Mapping[str, Any], setup: Setup) ->
         options: of the pipeline before training; what the trained one doesn't take any more is left out.
         setup: batch size and memory.
     """
-    kind = pipeline_kind(fitted.definition)
-    return kind(fitted.definition, fitted.model, Setup(setup.batch_size, setup.max_cache_bytes, kept(kind, options)))
+    return trained_pipeline(fitted.definition, fitted.model, options, setup)
+
+
+def trained_pipeline(
+    definition: TaskDefinition, model: LanguageModel, options: Mapping[str, Any], setup: Setup
+) -> Pipeline[Any, Any]:
+    """Return the pipeline of a definition whose head a model has; see :func:`fitted_pipeline`."""
+    kind = pipeline_kind(definition)
+    return kind(definition, model, Setup(setup.batch_size, setup.max_cache_bytes, kept(kind, options)))
 
 
 def kept(kind: type[Pipeline[Any, Any]], options: Mapping[str, Any]) -> dict[str, Any]:

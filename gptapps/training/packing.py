@@ -6,9 +6,9 @@ Symbols: T tokens of a pack, N tokens that are learned.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,6 +16,25 @@ from torch import Tensor
 from gptapps.training.lessons import Lesson
 
 _WORTH_SHARING = 8  # tokens
+
+
+class Readable(Protocol):
+    """What a schedule has to know of a lesson."""
+
+    @property
+    def target(self) -> tuple[int, ...]:
+        """What is learned of it."""
+
+    @property
+    def weight(self) -> float:
+        """What the loss of each of those is multiplied by."""
+
+    @property
+    def read(self) -> int:
+        """Tokens that the model reads."""
+
+
+L = TypeVar("L", bound=Readable)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,7 +76,7 @@ class Updates(Protocol):
         """Return a process's packs of an update; none where it has no share."""
 
 
-class Schedule:
+class Schedule(Generic[L]):
     """Which lessons each update learns from; the same for the same arguments, whenever it is asked.
 
     Args:
@@ -66,29 +85,29 @@ class Schedule:
         max_tokens: the most tokens of a pack; a longer lesson has one of its own.
         epochs: how often all lessons are taken.
         seed: of the orders.
+        packed: lays lessons one behind the other.
         processes: that share the work of each update.
-        share_opening: read what a pack's lessons begin with once.
     """
 
     def __init__(
         self,
-        lessons: Sequence[Lesson],
+        lessons: Sequence[L],
         *,
         batch_size: int,
         max_tokens: int,
         epochs: int,
         seed: int,
+        packed: Callable[[Sequence[L]], Pack],
         processes: int = 1,
-        share_opening: bool = False,
     ) -> None:
         self._lessons = lessons
         self._batch_size, self._max_tokens = batch_size, max_tokens
-        self._seed, self._processes, self._share_opening = seed, processes, share_opening
+        self._seed, self._processes, self._packed = seed, processes, packed
         self.updates_per_epoch = -(-len(lessons) // batch_size)
         self.updates = epochs * self.updates_per_epoch
         self._order: tuple[int, list[int]] = (-1, [])
 
-    def lessons_of(self, update: int) -> list[Lesson]:
+    def lessons_of(self, update: int) -> list[L]:
         """Return the lessons of an update, counted from 0."""
         epoch, number = divmod(update, self.updates_per_epoch)
         if self._order[0] != epoch:
@@ -105,11 +124,10 @@ class Schedule:
 
     def packs(self, update: int, process: int = 0) -> list[Pack]:
         """Return a process's packs of an update; a process that gets no lesson gets an empty list."""
-        shares: list[list[Lesson]] = [[] for _ in range(self._processes)]
+        shares: list[list[L]] = [[] for _ in range(self._processes)]
         for lesson in sorted(self.lessons_of(update), key=lambda lesson: -lesson.read):
             min(shares, key=lambda share: sum(one.read for one in share)).append(lesson)
-        groups = _grouped(shares[process], self._max_tokens)
-        return [pack(lessons, share_opening=self._share_opening) for lessons in groups]
+        return [self._packed(lessons) for lessons in _grouped(shares[process], self._max_tokens)]
 
 
 def pack(lessons: Sequence[Lesson], *, share_opening: bool = False) -> Pack:
@@ -150,8 +168,8 @@ def _opening(texts: Sequence[tuple[int, ...]]) -> int:
     return shared if len(texts) > 1 and shared >= _WORTH_SHARING else 0
 
 
-def _grouped(lessons: Sequence[Lesson], max_tokens: int) -> list[list[Lesson]]:
-    groups: list[list[Lesson]] = []
+def _grouped(lessons: Sequence[L], max_tokens: int) -> list[list[L]]:
+    groups: list[list[L]] = []
     room = 0
     for lesson in lessons:
         if not groups or lesson.read > room:

@@ -17,6 +17,7 @@ from gptapps.task_definition import TaskDefinition
 from gptapps.training.augmentation import AUGMENTATIONS, BACK_TRANSLATION
 from gptapps.training.data import DataPlan
 from gptapps.training.findings import Diagnosis
+from gptapps.training.gradient_options import require_fitting_head
 from gptapps.training.methods import Method, Progress, method_for, sorted_options
 from gptapps.training.processes import require_shardable
 
@@ -93,7 +94,9 @@ def checked_choices(plan: TrainingPlan) -> Choices:
     setup = {name: value for name, value in options.rest.items() if name in SetupOptions.__annotations__}
     calls = {name: value for name, value in options.rest.items() if name not in setup}
     _check_numbers(plan)
-    return Choices(definition, method, checked(method.options_type, options.method), setup, calls)
+    of_method = checked(method.options_type, options.method)
+    require_fitting_head(of_method, definition)
+    return Choices(definition, method, of_method, setup, calls)
 
 
 def data_plan(plan: TrainingPlan, calls: Mapping[str, Any]) -> DataPlan:

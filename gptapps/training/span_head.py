@@ -17,8 +17,6 @@ import numpy as np
 import torch
 
 from gptapps.decoding.features import length_batches
-from gptapps.errors import DataError
-from gptapps.examples import QuestionExample
 from gptapps.heads.features import Features
 from gptapps.heads.linear_head import LinearHead
 from gptapps.heads.span import SpanHead, place_features
@@ -31,6 +29,7 @@ from gptapps.training.logistic import Scaling
 from gptapps.training.methods import Job
 from gptapps.training.row_store import FloatArray, RowStore
 from gptapps.training.selection import FEW_PENALTY, selected
+from gptapps.training.span_lessons import found_answers, require_some
 
 _PLACES = 32  # of a question that are learned from
 _BEFORE = -1  # stands for the mean state before the context among the places of a text
@@ -50,9 +49,7 @@ class _Lesson:
 
 def learn_spans(job: Job, settings: HeadSettings) -> tuple[LinearHead, str, Mapping[str, Any]]:
     """Learn a head that finds answers; see :class:`~gptapps.training.head_method.Learner`."""
-    lessons = list(_lessons(job))
-    if not lessons:
-        raise DataError("No answer stands in its context word for word, so there is nothing to learn: mend the data.")
+    lessons = require_some(_lessons(job))
     store = _PlaceStore(job, settings.features)
     began = monotonic()
     store.read(lessons)
@@ -94,32 +91,10 @@ def learn_spans(job: Job, settings: HeadSettings) -> tuple[LinearHead, str, Mapp
 
 def _lessons(job: Job) -> Iterator[_Lesson]:
     inputs = SpanInputs(job.definition, job.model)
-    for item in job.data.train:
-        example = item.example
-        if not isinstance(example, QuestionExample):
-            continue
-        found = next((place for answer in example.answers if (place := _place(example.context, answer))), None)
-        language = example.language or job.data.options.get("language")
-        for text in inputs.encode(example.question, example.context, language=language) if found else ():
-            ends = _ends(text, *found) if found else None
-            if ends is not None:
-                drawn = _drawn(len(text.offsets), ends, random.Random(f"{job.seed} {item.where} {example.question}"))
-                yield _Lesson(text, drawn, drawn.index(ends[0]), drawn.index(ends[1]), example.context)
-                break
-
-
-def _place(context: str, answer: str) -> tuple[int, int] | None:
-    start = context.find(answer.strip())
-    return None if start < 0 or not answer.strip() else (start, start + len(answer.strip()))
-
-
-def _ends(text: SpanInput, start: int, end: int) -> tuple[int, int] | None:
-    """Return the first and the last token of an answer, None where the window doesn't hold all of it."""
-    first = next((place for place, (_, after) in enumerate(text.offsets) if after > start), None)
-    last = next((place for place, (_, after) in enumerate(text.offsets) if after >= end), None)
-    if first is None or last is None or text.offsets[0][0] > start:
-        return None
-    return first, last
+    for one in found_answers(job.data.train, inputs, job.data.options.get("language")):
+        draw = random.Random(f"{job.seed} {one.where} {one.example.question}")
+        drawn = _drawn(len(one.text.offsets), (one.begin, one.end), draw)
+        yield _Lesson(one.text, drawn, drawn.index(one.begin), drawn.index(one.end), one.example.context)
 
 
 def _drawn(count: int, ends: tuple[int, int], draw: random.Random) -> tuple[int, ...]:

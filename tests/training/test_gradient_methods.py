@@ -27,6 +27,7 @@ from gptapps.training.lora import LowRankLinear
 
 pytestmark = pytest.mark.usefixtures("light")
 
+SAME = {"atol": 1e-4, "rtol": 1e-4}  # logits of hundreds of products, from weights that lie elsewhere in memory
 FAST: dict[str, Any] = {"epochs": 6, "examples_per_update": 6, "validation_limit": 12, "patience": 6, "dropout": 0.0}
 METHODS: dict[str, tuple[Any, dict[str, Any]]] = {
     "lora": (LoraMethod(), FAST | {"learning_rate": 2e-2}),
@@ -100,7 +101,7 @@ def test_what_is_written_predicts_the_same(
         case _:
             loaded = LanguageModel.load(str(tmp_path))
     assert (logits(one.model) - logits(tiny_base)).abs().max() > 1e-2
-    torch.testing.assert_close(logits(loaded), logits(one.model), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(logits(loaded), logits(one.model), **SAME)
 
 
 def test_a_merged_lora_is_a_whole_model(
@@ -108,7 +109,7 @@ def test_a_merged_lora_is_a_whole_model(
 ) -> None:
     whole = replace(fitted("lora"), whole=True)
     whole.write(tmp_path)
-    torch.testing.assert_close(logits(LanguageModel.load(str(tmp_path))), logits(whole.model), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(logits(LanguageModel.load(str(tmp_path))), logits(whole.model), **SAME)
     assert "adapter_config.json" not in {path.name for path in tmp_path.iterdir()}
 
 

@@ -36,7 +36,15 @@ def test_every_epoch_learns_every_lesson_once(
     count: int, batch_size: int, max_tokens: int, processes: int, seed: int
 ) -> None:
     lessons = toy_lessons(count)
-    schedule = Schedule(lessons, batch_size=batch_size, max_tokens=max_tokens, epochs=2, seed=seed, processes=processes)
+    schedule = Schedule(
+        lessons,
+        batch_size=batch_size,
+        max_tokens=max_tokens,
+        epochs=2,
+        seed=seed,
+        packed=pack,
+        processes=processes,
+    )
     for epoch in range(2):
         read = []
         for update in range(schedule.updates_per_epoch):
@@ -51,7 +59,7 @@ def test_every_epoch_learns_every_lesson_once(
 
 def test_epochs_have_orders_of_their_own_that_the_seed_repeats() -> None:
     def order(seed: int) -> list[list[Lesson]]:
-        schedule = Schedule(toy_lessons(), batch_size=20, max_tokens=100, epochs=2, seed=seed)
+        schedule = Schedule(toy_lessons(), batch_size=20, max_tokens=100, epochs=2, seed=seed, packed=pack)
         return [schedule.lessons_of(1), schedule.lessons_of(0)]
 
     second, first = order(0)

@@ -19,7 +19,7 @@ from gptapps.training.data import DataPlan, TrainingData, read_training_data
 from gptapps.training.lessons import Lesson
 from gptapps.training.loop import Trainer
 from gptapps.training.methods import Job
-from gptapps.training.packing import Pack, Schedule
+from gptapps.training.packing import Pack, Schedule, pack
 from gptapps.training.recipe import Evaluation, Learned, Recipe
 from gptapps.training.trained_definition import trained_definition
 
@@ -63,6 +63,7 @@ def toy_trainer(folder: Path, told: Callable[[str, int, int], None] | None = Non
         max_tokens=changes.get("max_tokens", 8),
         epochs=2,
         seed=3,
+        packed=pack,
         processes=carrier.num_processes,
     )
 
