@@ -71,7 +71,7 @@ CASES = {
         metric="token_f1",
         measured=500,
         prompted=True,
-        options={"with_head": True, "epochs": 1, "limit": 8_000},
+        options={"with_head": True, "epochs": 1, "examples_per_update": 8, "learning_rate": 1e-3, "limit": 8_000},
     ),
     "ag_news": Case("classify", "classification/ag_news", target=0.88),
     "chnsenticorp": Case("sentiment", "classification/chnsenticorp"),

@@ -11,6 +11,7 @@ import peft
 import pytest
 import torch
 from tiny_language_model import write_tiny_model
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from gptapps import finetune, pipeline
@@ -40,14 +41,14 @@ def test_the_default_model_says_the_same(compact_model: LanguageModel, default_m
     compact, plain = ({"model": model, "threads": 1} for model in (compact_model, default_model))
     for ours, expected in zip(*(pipeline("sentiment", **given)(REVIEWS) for given in (compact, plain)), strict=True):
         assert ours.label == expected.label
-        assert ours.scores == pytest.approx(expected.scores, abs=1e-6)
+        assert ours.scores == pytest.approx(expected.scores, abs=1e-5)
     asked = {"question": "Who repaired the church clock?", "context": CONTEXT}
     answers = [pipeline("answer", **given)(**asked) for given in (compact, plain)]
     assert (answers[0].text, answers[0].start) == (answers[1].text, answers[1].start)
     written = [pipeline("generate", **given)("Name a fog.", max_new_tokens=12).text for given in (compact, plain)]
     assert written[0] == written[1] != ""
     perplexities = [pipeline("score", **given)(CONTEXT).perplexity for given in (compact, plain)]
-    assert perplexities[0] == pytest.approx(perplexities[1], rel=1e-6)
+    assert perplexities[0] == pytest.approx(perplexities[1], rel=1e-5)
 
 
 def test_it_holds_a_third(compact_model: LanguageModel, default_model: LanguageModel) -> None:
@@ -77,13 +78,13 @@ def test_a_head_is_trained_and_served_with_it(tiny_in_bfloat16: Path, tmp_path: 
     given: dict[str, Any] = {"model": str(tiny_in_bfloat16), "dtype": "float32", "method": "head"}
     finetune("classify", train, output=tmp_path / "plain", **given)
     finetune("classify", train, output=tmp_path / "compact", low_memory=True, **given)
-    weights = [(tmp_path / name / "head.safetensors").read_bytes() for name in ("plain", "compact")]
-    assert weights[0] == weights[1]
+    plain, compact = (load_file(tmp_path / name / "head.safetensors") for name in ("plain", "compact"))
+    torch.testing.assert_close(compact, plain, atol=1e-4, rtol=1e-4)
     served = [
         pipeline("classify", model=tmp_path / "plain", low_memory=low_memory)(REVIEWS[0]).scores
         for low_memory in (False, True)
     ]
-    assert served[0] == pytest.approx(served[1], abs=1e-6)
+    assert served[0] == pytest.approx(served[1], abs=1e-5)
     with pytest.raises(OptionError, match=r"can't be changed by an adapter or by training: leave it out\."):
         finetune("classify", train, output=tmp_path / "lora", low_memory=True, **{**given, "method": "lora"})
 
