@@ -10,8 +10,8 @@ from typing import Any
 import peft
 import pytest
 import torch
-from tiny_language_model import write_tiny_model
 from safetensors.torch import load_file
+from tiny_language_model import write_tiny_model
 from transformers import AutoModelForCausalLM
 
 from gptapps import finetune, pipeline
