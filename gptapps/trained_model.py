@@ -2,7 +2,7 @@
 
     gptapps.json         the mark: method, base, settings, and the checksum of every other file that predicts
     task.toml            the task's definition, labels among them
-    head.safetensors     a head, or the files of an adapter, or a whole model in the Hugging Face layout
+    head.safetensors     a head; beside it or alone the files of an adapter, or a whole model in the Hugging Face layout
     metrics.json, data.json, README.md       how good it is, what it was trained on, and both for people
 
 Whoever writes one fills a folder aside and lets it appear at once (:func:`~gptapps.cache_files.new_folder`), so a

@@ -71,7 +71,7 @@ CASES = {
         metric="token_f1",
         measured=500,
         prompted=True,
-        options={"with_head": True, "epochs": 1, "examples_per_update": 8, "learning_rate": 1e-3, "limit": 8_000},
+        options={"with_head": True, "epochs": 1, "examples_per_update": 8, "limit": 8_000},
     ),
     "ag_news": Case("classify", "classification/ag_news", target=0.88),
     "chnsenticorp": Case("sentiment", "classification/chnsenticorp"),
@@ -108,9 +108,7 @@ def run(name: str, given: argparse.Namespace) -> dict[str, Any]:
     choosing = case.method != "head"  # a head is chosen by cross-validation, and needs no rows beside
     with tempfile.TemporaryDirectory() as scratch:
         train, test = _files(case, given.data_root / case.folder, Path(scratch))
-        options: dict[str, Any] = {"limit": given.limit, **case.options}
-        if given.limit is not None:
-            options["limit"] = given.limit
+        options: dict[str, Any] = {**case.options, **({} if given.limit is None else {"limit": given.limit})}
         report = finetune(
             case.task,
             train,
@@ -132,7 +130,7 @@ def run(name: str, given: argparse.Namespace) -> dict[str, Any]:
                 test,
                 model=model,
                 limit=case.measured,
-                sampling="random",
+                sampling="first" if case.measured is None else "random",
                 threads=given.threads,
                 output=folder,
             )
@@ -148,7 +146,7 @@ def run(name: str, given: argparse.Namespace) -> dict[str, Any]:
     return {
         "name": name,
         "case": asdict(case),
-        "limit": given.limit,
+        "limit": options.get("limit"),
         **said,
         "target": case.target,
         "met": None if case.target is None or given.limit else score.value >= case.target,
@@ -160,7 +158,7 @@ def _files(case: Case, folder: Path, scratch: Path) -> tuple[Path, Path]:
     """Return what is learned from and what is measured on, without a value of ``apart`` in both."""
     if case.test is not None:
         return folder / case.train, folder / case.test
-    rows = [json.loads(line) for line in (folder / case.train).read_text(encoding="utf-8").splitlines()]
+    rows = [json.loads(line) for line in (folder / case.train).read_text(encoding="utf-8").split("\n") if line]
     values = sorted({row[case.apart] for row in rows})
     random.Random(0).shuffle(values)
     aside = set(values[: len(values) // 5])

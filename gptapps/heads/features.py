@@ -15,6 +15,12 @@ from torch import Tensor
 Pooling = Literal["last", "mean"]
 POOLINGS: tuple[Pooling, ...] = ("last", "mean")
 
+DEPTHS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75)
+"""Of the layers that are tried, 1 being the last: what a text means is plainest in the middle."""
+
+ROUNDING = 1e-4
+"""The share of a feature that another batch may change: one that varies by less is noise."""
+
 
 @dataclass(frozen=True, slots=True)
 class Features:
@@ -46,6 +52,16 @@ class Features:
         """
         parts = [pool(states[layer], lengths, pooling) for layer in self.layers for pooling in self.poolings]
         return torch.cat(parts, 1)
+
+
+def middle_layers(count: int, depths: Sequence[float] = DEPTHS) -> tuple[int, ...]:
+    """Return the layers of a model with ``count`` layers at these depths, 1 being the last.
+
+    Example:
+        >>> middle_layers(30)
+        (15, 16, 18, 20, 21, 22)
+    """
+    return tuple(sorted({max(1, round(count * depth)) for depth in depths}))
 
 
 def pool(states: Tensor, lengths: Sequence[int], pooling: Pooling) -> Tensor:

@@ -1,4 +1,4 @@
-"""A linear layer over the features of a frozen backbone, kept as safetensors and JSON.
+"""A linear layer over the features of a backbone, kept as safetensors and JSON.
 
 Symbols: B batch, F features, K outputs.
 """

@@ -5,9 +5,13 @@ Symbols: B batch, T tokens, P places, C channels, F features.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, Self
+
 import torch
 from torch import Tensor
 
+from gptapps.errors import CheckpointError
 from gptapps.heads.features import Features
 from gptapps.heads.linear_head import LinearHead
 
@@ -18,7 +22,29 @@ class SpanHead(LinearHead):
     The question stands before the text, so that a causal model knows it at every place. A place's features are its
     hidden states, and their products with the mean states of what stands before the text, which tell how well the two
     go together.
+
+    Args:
+        weight, bias, features: see :class:`~gptapps.heads.linear_head.LinearHead`.
+        limit: the most tokens of a text, its question included, that it learned from; None for what the model holds.
     """
+
+    def __init__(self, weight: Tensor, bias: Tensor, features: Features, limit: int | None = None) -> None:
+        super().__init__(weight, bias, features)
+        self.limit = limit
+
+    def settings(self) -> dict[str, Any]:
+        """Return, for JSON, what the tensors don't say."""
+        return {**super().settings(), **({} if self.limit is None else {"limit": self.limit})}
+
+    @classmethod
+    def restored(cls, tensors: Mapping[str, Tensor], settings: Mapping[str, Any], channels: int, place: str) -> Self:
+        """Return the head that :meth:`settings` and the state of an earlier one describe; raises as its base does."""
+        head = super().restored(tensors, settings, channels, place)
+        limit = settings.get("limit")
+        if not (limit is None or (isinstance(limit, int) and limit > 0)):
+            raise CheckpointError(f"{place} is damaged (a limit of {limit!r} tokens): train again.")
+        head.limit = limit
+        return head
 
     @classmethod
     def feature_count(cls, features: Features, channels: int) -> int:

@@ -44,7 +44,7 @@ class HeadQuestionAnsweringPipeline(QuestionAnsweringPipeline):
         if not isinstance(head, SpanHead):
             raise CheckpointError(f"The head of {model.name!r} is none that finds answers: train again.")
         self._head = head
-        self._inputs = SpanInputs(definition, model)
+        self._inputs = SpanInputs(definition, model, limit=head.limit)
         self._longest = definition.defaults.max_new_tokens or _LONGEST
 
     @classmethod

@@ -48,11 +48,14 @@ class SpanInputs:
         definition: whose plain prompts are read, up to the context's end.
         model: whose tokenizer and context length they have to fit.
         limit: the most tokens of an input; None for what the model holds.
+
+    Attributes:
+        limit: the most tokens of an input.
     """
 
     def __init__(self, definition: TaskDefinition, model: LanguageModel, *, limit: int | None = None) -> None:
         self._definition, self._model = definition, model
-        self._limit = min(limit or model.context_length, model.context_length)
+        self.limit = min(limit or model.context_length, model.context_length)
         self.head_inputs = HeadInputs(definition, model)
         self._before = lru_cache(maxsize=_PROMPTS)(self._made_before)
 
@@ -70,7 +73,7 @@ class SpanInputs:
             context,
             prompt_length=lambda text: len(tokenizer.encode(before + text)),
             tokenizer=tokenizer,
-            limit=self._limit,
+            limit=self.limit,
             overflow=overflow,
             overlap=_OVERLAP,
         )

@@ -34,7 +34,7 @@ from gptapps.training.lessons import LessonMaker
 from gptapps.training.lora import ALL, install_low_rank, merge_learned
 from gptapps.training.loss import TargetLoss, mean_loss
 from gptapps.training.methods import Job
-from gptapps.training.packing import Schedule, pack
+from gptapps.training.packing import pack, packs_of
 from gptapps.training.recipe import Evaluation, Learned
 from gptapps.training.span_gradients import head_layer, learn_span_head
 from gptapps.training.validation import Validator
@@ -66,7 +66,7 @@ class LoraMethod:
             seed=job.seed,
             blocks=layer,
         )
-        settings = _settings(job, learning_rate=5e-4)
+        settings = _settings(job, learning_rate=5e-4 if layer is None else 1e-3)
         head, details = None, None
         if layer is None:
             learned = _learn(job, model, settings)
@@ -150,14 +150,7 @@ def _evaluation(
         return None
     validator = Validator(job.pipeline, model, items, data.evaluator, setup.options or {}, job.definition.metrics)
     try:
-        packs = Schedule(
-            maker.lessons(items),
-            batch_size=len(items),
-            max_tokens=settings.tokens_at_once,
-            epochs=1,
-            seed=0,
-            packed=pack,
-        ).packs(0)
+        packs = packs_of(maker.lessons(items), settings.tokens_at_once, pack)
     except DataError:  # the loss is told beside the metrics; what can't be learned can still be predicted
         packs = []
 

@@ -41,7 +41,9 @@ class GradientOptions(TypedDict, total=False):
     decline: Annotated[Decline, Field(description="how the learning rate falls: cosine, linear or constant; cosine")]
     warmup: Annotated[Share, Field(description="share of the updates in which the learning rate rises; 0.1")]
     weight_decay: Annotated[float, Field(ge=0, description="pulls the matrices that are learned towards zero; 0.01")]
-    label_smoothing: Annotated[Share, Field(description="share of the probability that any token may have; 0")]
+    label_smoothing: Annotated[
+        Share, Field(description="share of the probability that whatever isn't right may have; 0")
+    ]
     clip: Annotated[float, Field(gt=0, description="the most that a gradient's norm may be; 1")]
     evaluations: Annotated[int, Field(ge=1, description="tries on the validation examples in each epoch; 1")]
     validation_limit: Annotated[int, Field(ge=1, description="validation examples of each try; 200")]
@@ -133,7 +135,7 @@ def require_fitting_head(options: Mapping[str, Any], definition: TaskDefinition)
     """Refuse a head beside a LoRA where the task has none to learn so.
 
     Args:
-        options: of :class:`LoraOptions`, or of another method.
+        options: of :class:`LoraOptions`.
         definition: of the task.
 
     Raises:

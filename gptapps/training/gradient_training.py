@@ -154,6 +154,7 @@ def fitted(
         part.to(job.model.backbone.dtype)  # in which it will be loaded and served
     settings: dict[str, Any] = {"whole": whole}
     definition = job.definition
+    model = replace(model, task_head=None)  # the base may be a trained model with a head for something else
     if head is not None:
         name, task_head = head
         model = replace(model, task_head=task_head.eval())

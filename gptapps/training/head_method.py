@@ -16,14 +16,13 @@ from gptapps.backbone.safetensors_files import write_safetensors
 from gptapps.decoding.language_model import LanguageModel
 from gptapps.decoding.trained_heads import HEAD_FILE
 from gptapps.errors import OptionError
-from gptapps.heads.features import POOLINGS, Features, Pooling
+from gptapps.heads.features import DEPTHS, POOLINGS, Features, Pooling, middle_layers
 from gptapps.heads.linear_head import LinearHead
 from gptapps.task_definition import TaskDefinition
 from gptapps.training.class_weights import ClassWeights
 from gptapps.training.logistic import PENALTIES
 from gptapps.training.methods import Job
 
-_DEPTHS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75)  # of the layers that are tried: what a text means is plainest in the middle
 _DEPTHS_OF_PLACES = (0.6, 0.75)  # where many places of a text are kept instead of one
 
 _FAMILIES: Mapping[str, str] = {
@@ -82,7 +81,7 @@ class HeadSettings:
         Raises:
             OptionError: a layer that the model doesn't have.
         """
-        count, depths = model.backbone.config.layers, _DEPTHS_OF_PLACES if places else _DEPTHS
+        count, depths = model.backbone.config.layers, _DEPTHS_OF_PLACES if places else DEPTHS
         layers = tuple(sorted(set(options.get("layers") or middle_layers(count, depths))))
         if layers[-1] > count:
             raise OptionError(
@@ -145,16 +144,6 @@ class HeadMethod:
         head, name, details = learn(job, settings)
         model = replace(job.model, task_head=head.eval(), packaged=None)
         return FittedHead(model, job.definition.model_copy(update={"head": name}), head.settings(), details)
-
-
-def middle_layers(count: int, depths: Sequence[float] = _DEPTHS) -> tuple[int, ...]:
-    """Return the layers of a model with ``count`` layers at these depths, 1 being the last.
-
-    Example:
-        >>> middle_layers(30)
-        (15, 16, 18, 20, 21, 22)
-    """
-    return tuple(sorted({max(1, round(count * depth)) for depth in depths}))
 
 
 def as_tensors(weight: Any, bias: Any) -> tuple[torch.Tensor, torch.Tensor]:

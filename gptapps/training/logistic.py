@@ -15,6 +15,7 @@ import numpy.typing as npt
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
+from gptapps.heads.features import ROUNDING
 from gptapps.metrics.confidence import FloatArray
 from gptapps.training.folds import Fold
 from gptapps.training.ridge import Judge
@@ -24,7 +25,6 @@ IntArray = npt.NDArray[np.int64]
 PENALTIES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 """Strengths that are tried; 1 / (strength x rows) is scikit-learn's C."""
 
-_ROUNDING = 1e-4  # the share of a value that another batch may change: divided by it, noise would be a feature
 _STEPS = 1000
 _TOLERANCE = 1e-4
 _CERTAIN = 20.0  # how far a label that was never seen lies below the others: a probability of 2e-9
@@ -45,7 +45,7 @@ class Scaling:
     def of(cls, features: npt.NDArray[np.float32]) -> Scaling:
         """Return that of these features (N, F); one that changes by no more than rounding is only centred."""
         mean, deviation = features.mean(0, dtype=np.float64), features.std(0, dtype=np.float64)
-        return cls(mean, np.where(deviation > _ROUNDING * np.abs(mean), deviation, 1.0))
+        return cls(mean, np.where(deviation > ROUNDING * np.abs(mean), deviation, 1.0))
 
     def apply(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Return the features scaled, (N, F)."""

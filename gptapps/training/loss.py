@@ -5,6 +5,8 @@ Symbols: T tokens, N tokens that are learned, C channels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -57,8 +59,13 @@ class TargetLoss(nn.Module):
 
 
 @torch.no_grad()
-def mean_loss(loss: TargetLoss, packs: list[Pack]) -> float:
-    """Return the mean cross-entropy of the targets of packs, in nats a token, without smoothing or dropout."""
+def mean_loss(loss: nn.Module, packs: Sequence[Pack]) -> float:
+    """Return the mean cross-entropy of the targets of packs, in nats each, without smoothing or dropout.
+
+    Args:
+        loss: returns the summed loss of a pack.
+        packs: at least one.
+    """
     was_training = loss.training
     loss.eval()
     total = sum(float(loss(pack)) for pack in packs)

@@ -32,12 +32,19 @@ def model_card(
     return "\n".join(_lines(report, definition, data, versions)) + "\n"
 
 
+def _learned(report: FinetuneReport, definition: TaskDefinition) -> str:
+    learned = _METHODS.get(report.method, report.method)
+    if report.method == "lora" and definition.head == "span":
+        learned += " together with a head that finds answers in a context; it writes nothing"
+    return learned
+
+
 def _lines(
     report: FinetuneReport, definition: TaskDefinition, data: Mapping[str, Any], versions: Mapping[str, str]
 ) -> Iterator[str]:
     yield f"# {definition.id}: {definition.summary}"
     yield ""
-    yield f"Trained by gptapps on `{report.model}`: {_METHODS.get(report.method, report.method)}."
+    yield f"Trained by gptapps on `{report.model}`: {_learned(report, definition)}."
     if definition.labels:
         yield f"Labels: {', '.join(definition.labels)}."
     yield ""

@@ -160,6 +160,17 @@ def pack(lessons: Sequence[Lesson], *, share_opening: bool = False) -> Pack:
     )
 
 
+def packs_of(lessons: Sequence[L], max_tokens: int, packed: Callable[[Sequence[L]], Pack]) -> list[Pack]:
+    """Return all lessons in packs, the longest first; none where there are no lessons.
+
+    Args:
+        lessons: which.
+        max_tokens: the most tokens of a pack; a longer lesson has one of its own.
+        packed: lays lessons one behind the other.
+    """
+    return [packed(group) for group in _grouped(sorted(lessons, key=lambda lesson: -lesson.read), max_tokens)]
+
+
 def _opening(texts: Sequence[tuple[int, ...]]) -> int:
     """Return how many tokens all texts begin with, each of which keeps one at least; 0 where that saves little."""
     first, last = min(texts), max(texts)

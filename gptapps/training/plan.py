@@ -17,7 +17,7 @@ from gptapps.task_definition import TaskDefinition
 from gptapps.training.augmentation import AUGMENTATIONS, BACK_TRANSLATION
 from gptapps.training.data import DataPlan
 from gptapps.training.findings import Diagnosis
-from gptapps.training.gradient_options import require_fitting_head
+from gptapps.training.gradient_options import LoraOptions, require_fitting_head
 from gptapps.training.methods import Method, Progress, method_for, sorted_options
 from gptapps.training.processes import require_shardable
 
@@ -95,7 +95,8 @@ def checked_choices(plan: TrainingPlan) -> Choices:
     calls = {name: value for name, value in options.rest.items() if name not in setup}
     _check_numbers(plan)
     of_method = checked(method.options_type, options.method)
-    require_fitting_head(of_method, definition)
+    if method.options_type is LoraOptions:
+        require_fitting_head(of_method, definition)
     return Choices(definition, method, of_method, setup, calls)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -41,24 +42,26 @@ def found_answers(items: Sequence[Item], inputs: SpanInputs, language: str | Non
         language: of the prompts, where an example names none; None for that of its text.
 
     Raises:
-        DataError: a question leaves no room for its context; names file and line.
+        DataError: a question leaves no room for its context, or no window holds the whole answer; names file and line.
     """
     for item in items:
         example = item.example
         if not isinstance(example, QuestionExample):
             raise TypeError("answers are found for questions")
-        place = next((found for answer in example.answers if (found := _place(example.context, answer))), None)
+        place = answer_place(example)
         if place is None:
             continue
         try:
             windows = inputs.encode(example.question, example.context, language=example.language or language)
         except InputTooLongError as error:
             raise DataError(f"{item.where}: {error}") from None
-        for text in windows:
-            ends = _ends(text, *place)
-            if ends is not None:
-                yield FoundAnswer(text, *ends, example, item.where)
-                break
+        held = next(((text, ends) for text in windows if (ends := _ends(text, *place))), None)
+        if held is None:
+            raise DataError(
+                f"{item.where}: no part of the context that fits {inputs.limit:,} tokens holds the whole answer: "
+                "shorten the answer or leave the row out."
+            )
+        yield FoundAnswer(held[0], *held[1], example, item.where)
 
 
 def require_some(lessons: Iterable[T]) -> list[T]:
@@ -73,9 +76,26 @@ def require_some(lessons: Iterable[T]) -> list[T]:
     return found
 
 
-def _place(context: str, answer: str) -> tuple[int, int] | None:
-    start = context.find(answer.strip())
-    return None if start < 0 or not answer.strip() else (start, start + len(answer.strip()))
+def answer_place(example: QuestionExample) -> tuple[int, int] | None:
+    """Return where an answer begins and ends in the context: of the first answer that stands there.
+
+    Of several places the first one counts that isn't inside a longer word, or else the first.
+
+    Example:
+        >>> answer_place(QuestionExample(question="When?", context="In 2001, on day 1.", answers=("1",)))
+        (16, 17)
+    """
+    for answer in filter(None, map(str.strip, example.answers)):
+        places = [found.span() for found in re.finditer(re.escape(answer), example.context)]
+        if places:
+            return next((place for place in places if _stands_alone(example.context, *place)), places[0])
+    return None
+
+
+def _stands_alone(context: str, start: int, end: int) -> bool:
+    before, after = context[:start][-1:], context[end:][:1]
+    inside = (before.isalnum() and context[start].isalnum(), after.isalnum() and context[end - 1].isalnum())
+    return not any(inside)
 
 
 def _ends(text: SpanInput, start: int, end: int) -> tuple[int, int] | None:

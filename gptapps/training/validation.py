@@ -52,11 +52,11 @@ class Validator:
         """Return 1 where the larger value of that metric is the better one, else -1."""
         return 1 if self._metrics[0].higher_is_better else -1
 
-    def __call__(self) -> dict[str, float]:
-        """Return the value of each metric."""
+    def __call__(self, model: LanguageModel | None = None) -> dict[str, float]:
+        """Return the value of each metric, of another model in the first one's place if one is given."""
         setup = Setup(self._pipeline.setup.batch_size, self._pipeline.setup.max_cache_bytes, self._options)
         # A new pipeline: one that was used keeps what it worked out with the weights of then.
-        predicting = type(self._pipeline)(self._pipeline.definition, self._model, setup)
+        predicting = type(self._pipeline)(self._pipeline.definition, model or self._model, setup)
         outputs = list(predicting.run((item.example for item in self._items), {}))
         scores = {}
         for metric in self._metrics:

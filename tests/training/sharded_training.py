@@ -2,8 +2,9 @@
 
     torchrun --nproc-per-node 2 sharded_training.py TEXT ROWS BASE FOLDER
 
-Leaves a pre-trained model, another one that was interrupted and resumed, a LoRA and a fully trained model, and one that
-each process has a copy of. Prints how many parameters were learned by the others, and how many of them were spread.
+Leaves a pre-trained model, another one that was interrupted and resumed, a LoRA, a fully trained model and a LoRA with
+a head, and one that each process has a copy of. Prints how many parameters were learned by the others, and how many of
+them were spread.
 """
 
 from __future__ import annotations
@@ -24,6 +25,12 @@ from gptapps.training.processes import leads
 
 SHARED: dict[str, Any] = {**TINY, "updates": 6, "checkpoint_every": 2, "context": 31, "channels": 30, "heads": 3}
 FINETUNE: dict[str, Any] = {"epochs": 1, "examples_per_update": 5, "tokens_at_once": 64, "device": "cpu"}
+LORA: dict[str, Any] = {"method": "lora", "rank": 4, "dropout": 0.0}
+TRAININGS: dict[str, tuple[str, dict[str, Any]]] = {
+    "lora": ("classify", LORA),
+    "full": ("classify", {"method": "full"}),
+    "reader": ("answer", {**LORA, "with_head": True, "learning_rate": 5e-3}),
+}
 
 
 class Interrupted(Exception):
@@ -37,7 +44,7 @@ def interrupt(what: str, done: int, total: int) -> None:
 
 
 def main(text: str, rows: str, base: str, folder: Path) -> None:
-    """Train five times."""
+    """Train six times."""
     torch.set_num_threads(1)
     seen: list[bool] = []
     prepared = Trainer._prepared
@@ -55,9 +62,8 @@ def main(text: str, rows: str, base: str, folder: Path) -> None:
         train(PretrainPlan(data=(text,), output=folder / "resumed", options=options, progress=interrupt))
     except Interrupted:
         train(PretrainPlan(data=(text,), output=folder / "resumed", options=options))
-    for method in ("lora", "full"):
-        more = {"rank": 4, "dropout": 0.0} if method == "lora" else {}
-        finetune("classify", rows, output=folder / method, method=method, model=base, shard=True, **FINETUNE, **more)
+    for name, (task, more) in TRAININGS.items():
+        finetune(task, rows, output=folder / name, model=base, shard=True, **FINETUNE, **more)
     if leads():
         sys.stdout.write(f"{len(seen)} {sum(seen)}\n")
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from data_files import write_rows
 from safetensors.torch import load_file
-from sharded_training import FINETUNE, SHARED
+from sharded_training import FINETUNE, SHARED, TRAININGS
 from small_texts import write_text
 from transformers import AutoModelForCausalLM
 
@@ -34,7 +34,11 @@ def curves_agree(first: Path, second: Path) -> None:
 def test_two_processes_that_share_the_weights(tiny_base: LanguageModel, tmp_path: Path) -> None:
     here = Path(__file__).parent
     text = write_text(tmp_path / "text.txt")
-    rows = [{"text": f"{number} {'sun' if number % 2 else 'snow'}", "label": "wc"[number % 2]} for number in range(12)]
+    words = [("snow", "sun")[number % 2] for number in range(12)]
+    rows = [
+        {"text": f"{n} {word}", "label": word, "question": "What?", "context": f"{n} {word}", "answers": [word]}
+        for n, word in enumerate(words)
+    ]
     data = write_rows(tmp_path / "rows.jsonl", rows)
     path = os.pathsep.join(map(str, (here, here.parent, here.parent.parent)))
     done = subprocess.run(
@@ -60,11 +64,9 @@ def test_two_processes_that_share_the_weights(tiny_base: LanguageModel, tmp_path
     AutoModelForCausalLM.from_pretrained(tmp_path / "gpt")
     pretrain(text, output=tmp_path / "masked", objective="masked", **SHARED)
     curves_agree(tmp_path / "copied", tmp_path / "masked")
-    for method in ("lora", "full"):
-        more = {"rank": 4, "dropout": 0.0} if method == "lora" else {}
-        finetune("classify", data, output=tmp_path / "one", method=method, model=tiny_base.name, **FINETUNE, **more)
-        curves_agree(tmp_path / method, tmp_path / "one")
-        (tmp_path / "one").rename(tmp_path / f"{method}-alone")
+    for name, (task, more) in TRAININGS.items():
+        finetune(task, data, output=tmp_path / f"{name}-alone", model=tiny_base.name, **FINETUNE, **more)
+        curves_agree(tmp_path / name, tmp_path / f"{name}-alone")
 
 
 def test_one_process_has_nobody_to_share_with(tmp_path: Path) -> None:

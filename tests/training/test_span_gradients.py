@@ -18,9 +18,11 @@ from toy_training import job
 from gptapps import evaluate, finetune, pipeline
 from gptapps.decoding.language_model import LanguageModel
 from gptapps.errors import DataError, OptionError
+from gptapps.examples import QuestionExample
 from gptapps.training.data import DataPlan, read_training_data
 from gptapps.training.gradient_methods import LoraMethod
 from gptapps.training.span_gradients import SpanLesson, SpanLoss, pack_spans
+from gptapps.training.span_lessons import answer_place
 
 pytestmark = pytest.mark.usefixtures("light")
 
@@ -47,6 +49,23 @@ def questions(count: int, first: int = 0) -> list[dict[str, Any]]:
         answer = writer if asked == "wrote" else reader
         rows.append({"question": f"Who {asked} it?", "context": context, "answers": [answer]})
     return rows
+
+
+@pytest.mark.parametrize(
+    ("context", "answers", "found"),
+    [
+        ("In 2001, on day 1.", ("1",), "In 2001, on day |1|."),
+        ("The theme of the hearing.", ("he",), "T|he| theme of the hearing."),
+        ("Of art and artists.", ("artist", "art"), "Of art and |artist|s."),
+        ("他在北京大学读书，北京很大。", ("北京",), "他在|北京|大学读书，北京很大。"),
+        ("It rained.", ("snow", " rained "), "It |rained|."),
+        ("It rained.", ("snow", ""), None),
+    ],
+)
+def test_where_an_answer_stands(context: str, answers: tuple[str, ...], found: str | None) -> None:
+    place = answer_place(QuestionExample(question="?", context=context, answers=answers))
+    marked = None if place is None else "|".join((context[: place[0]], context[slice(*place)], context[place[1] :]))
+    assert marked == found
 
 
 @st.composite
@@ -122,6 +141,70 @@ def test_a_merged_model_keeps_its_head(tiny_base: LanguageModel, tmp_path: Path)
     )
     assert (adapter.start, adapter.end) == (whole.start, whole.end)
     assert adapter.score == pytest.approx(whole.score, rel=1e-4)
+
+
+def test_it_writes_no_text(tiny_base: LanguageModel, tmp_path: Path) -> None:
+    rows = write_rows(tmp_path / "train.jsonl", questions(8))
+    call = QUICK | {"epochs": 1, "validation": None, "merge": True, "model": tiny_base.name}
+    finetune("answer", rows, output=tmp_path / "reader", **call)
+    for task in ("generate", "score"):
+        with pytest.raises(OptionError, match="was trained for the task 'answer'"):
+            pipeline(task, model=tmp_path / "reader")
+    assert "it writes nothing" in (tmp_path / "reader" / "README.md").read_text()
+    # A model that is trained on it has no head for what it doesn't do.
+    again = call | {"with_head": False, "model": tmp_path / "reader", "merge": False}
+    finetune("answer", rows, output=tmp_path / "writer", max_new_tokens=4, **again)
+    assert not (tmp_path / "writer" / "head.safetensors").exists()
+    assert pipeline("answer", model=tmp_path / "writer")(question="Who?", context="Ada.").usage.output_tokens > 0
+
+
+def test_long_contexts_are_served_in_the_windows_they_were_learned_in(tiny_chat: LanguageModel, tmp_path: Path) -> None:
+    padding = "It rained again that day, as on all the days before. " * 20
+    rows = [{**row, "context": padding + row["context"]} for row in questions(8)]
+    data = write_rows(tmp_path / "train.jsonl", rows)
+    call = QUICK | {"epochs": 1, "validation": 0.25, "model": tiny_chat}
+    report = finetune("answer", data, output=tmp_path / "model", max_length=128, **call)
+    assert report.details["examples"] == 6
+    output = pipeline("answer", model=tmp_path / "model")(question="Who read it?", context=rows[0]["context"])
+    assert output.usage.chunks > 1
+    assert output.usage.input_tokens <= 128 * output.usage.chunks
+    assert pipeline("answer", model=tmp_path / "model")(question="Who?", context="Ada.").usage.chunks == 1
+    endless = [{**row, "answers": [row["context"]]} for row in rows]
+    plan = DataPlan(task="answer", train=write_rows(tmp_path / "endless.jsonl", endless), validation=None)
+    with pytest.raises(DataError, match=r"endless\.jsonl, line \d+: no part of the context that fits 128 tokens"):
+        LoraMethod().fit(job(read_training_data(plan), tiny_chat, tmp_path, with_head=True, max_length=128))
+
+
+def test_features_are_scaled_by_their_deviation(tiny_base: LanguageModel) -> None:
+    draw = torch.Generator().manual_seed(0)
+    lessons = [
+        SpanLesson(tuple(torch.randint(1000, (count,), generator=draw).tolist()), 2, (0, 0)) for count in (5, 9, 30)
+    ]
+    together, apart = SpanLoss(tiny_base.backbone, 1), SpanLoss(tiny_base.backbone, 1)
+    together.set_scale([pack_spans(lessons)])
+    apart.set_scale(pack_spans([lesson]) for lesson in lessons)
+    torch.testing.assert_close(apart.deviation, together.deviation, rtol=1e-4, atol=0)
+    with torch.no_grad():
+        rows = []
+        for lesson in lessons:
+            ((_, states),) = tiny_base.backbone.layer_states(torch.tensor([lesson.ids]), [1])
+            rows.append(torch.cat([states[0, 2:], states[0, 2:] * states[0, 1]], 1))
+    torch.testing.assert_close(together.deviation, torch.cat(rows).std(0, correction=0), rtol=1e-3, atol=0)
+
+
+def test_half_precision_and_smoothing(tiny_base: LanguageModel, tmp_path: Path) -> None:
+    data = read_training_data(
+        DataPlan(task="answer", train=write_rows(tmp_path / "train.jsonl", questions(16)), validation=None)
+    )
+    first = {}
+    for name, options in (("plain", {}), ("bf16", {"precision": "bf16"}), ("smooth", {"label_smoothing": 0.2})):
+        quick: dict[str, Any] = {"with_head": True, "epochs": 4, "learning_rate": 1e-2, "dropout": 0.0}
+        one = LoraMethod().fit(job(data, tiny_base, tmp_path / name, **quick, **options))
+        losses = [row["loss"] for row in one.learned.updates]
+        assert losses[-1] < losses[0]
+        first[name] = losses
+    assert first["bf16"][0] == pytest.approx(first["plain"][0], rel=1e-2)  # a head without weights is as unsure in both
+    assert first["smooth"][-1] > first["plain"][-1]
 
 
 def test_a_killed_training_goes_on_to_the_same_weights(tiny_base: LanguageModel, tmp_path: Path) -> None:
