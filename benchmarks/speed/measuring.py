@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeVar
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = "gptapps"
-_PACKAGES = ("gptapps", "torch", "transformers", "tokenizers", "safetensors", "numpy", "lm-eval")
+_PACKAGES = ("gptapps", "torch", "transformers", "tokenizers", "safetensors", "numpy", "lm-eval", "peft", "accelerate")
 
 T = TypeVar("T")
 

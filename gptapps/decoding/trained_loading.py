@@ -75,6 +75,6 @@ def _with_head_beside(model: LanguageModel, trained: TrainedModel) -> LanguageMo
 
 def base_of(model: LanguageModel) -> Base:
     """Return what a trained folder says about the model it was trained on."""
-    known = model_identity(model)
+    known = model_identity(replace(model, task_head=None))  # as it is loaded to put something else on it
     kind = known["of"] if known["of"] == "file" else f"weights in {str(model.backbone.dtype).removeprefix('torch.')}"
     return Base(model.name, known["sha256"], kind)

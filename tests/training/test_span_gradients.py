@@ -17,6 +17,7 @@ from toy_training import job
 
 from gptapps import evaluate, finetune, pipeline
 from gptapps.decoding.language_model import LanguageModel
+from gptapps.decoding.model_identity import model_identity
 from gptapps.errors import DataError, OptionError
 from gptapps.examples import QuestionExample
 from gptapps.training.data import DataPlan, read_training_data
@@ -155,6 +156,8 @@ def test_it_writes_no_text(tiny_base: LanguageModel, tmp_path: Path) -> None:
     again = call | {"with_head": False, "model": tmp_path / "reader", "merge": False}
     finetune("answer", rows, output=tmp_path / "writer", max_new_tokens=4, **again)
     assert not (tmp_path / "writer" / "head.safetensors").exists()
+    reader = LanguageModel.load(str(tmp_path / "reader"))
+    assert model_identity(reader) != model_identity(replace(reader, task_head=None))
     assert pipeline("answer", model=tmp_path / "writer")(question="Who?", context="Ada.").usage.output_tokens > 0
 
 
@@ -171,7 +174,7 @@ def test_long_contexts_are_served_in_the_windows_they_were_learned_in(tiny_chat:
     assert pipeline("answer", model=tmp_path / "model")(question="Who?", context="Ada.").usage.chunks == 1
     endless = [{**row, "answers": [row["context"]]} for row in rows]
     plan = DataPlan(task="answer", train=write_rows(tmp_path / "endless.jsonl", endless), validation=None)
-    with pytest.raises(DataError, match=r"endless\.jsonl, line \d+: no part of the context that fits 128 tokens"):
+    with pytest.raises(DataError, match=r"endless\.jsonl:\d+: no part of the context that fits 128 tokens"):
         LoraMethod().fit(job(read_training_data(plan), tiny_chat, tmp_path, with_head=True, max_length=128))
 
 
