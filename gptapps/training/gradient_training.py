@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,13 +24,14 @@ from gptapps.heads.linear_head import LinearHead
 from gptapps.heads.loading import save_language_model
 from gptapps.task_definition import TaskDefinition
 from gptapps.training.carrier import accelerator
+from gptapps.training.curves import write_curves
 from gptapps.training.gradient_options import GradientSettings
 from gptapps.training.loop import Trainer
 from gptapps.training.methods import Job
 from gptapps.training.packing import L, Pack, Schedule
 from gptapps.training.recipe import Evaluation, Learned
 
-CURVES, LOGS = "curves.json", "logs"
+LOGS = "logs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class FittedByGradients:
 
     def write(self, folder: Path) -> Sequence[str]:
         """Write what predicts and the learning curves; return the names of what predicts."""
-        (folder / CURVES).write_text(json.dumps(self.learned.curves()) + "\n", encoding="utf-8")
+        write_curves(folder, self.learned, next(iter(self.definition.metrics), "loss"))
         if self.logs.is_dir():
             shutil.copytree(self.logs, folder / LOGS)
         head = self.model.task_head

@@ -8,6 +8,7 @@ from typing import Any
 from gptapps.evaluation.tables import digits_of, interval_text
 from gptapps.metrics.score import Score
 from gptapps.task_definition import TaskDefinition
+from gptapps.training.curves import curve_lines
 from gptapps.training.report import FinetuneReport
 
 _METHODS: Mapping[str, str] = {
@@ -39,6 +40,12 @@ def _learned(report: FinetuneReport, definition: TaskDefinition) -> str:
     return learned
 
 
+def _chosen_by(report: FinetuneReport) -> str:
+    if not report.details.get("evaluations"):
+        return ""
+    return ", some or all of which said which weights to keep, so that the numbers are rather too good"
+
+
 def _lines(
     report: FinetuneReport, definition: TaskDefinition, data: Mapping[str, Any], versions: Mapping[str, str]
 ) -> Iterator[str]:
@@ -57,7 +64,7 @@ def _lines(
     yield "## How good it is"
     yield ""
     if report.scores:
-        yield f"On {report.examples['validation']:,} validation examples it never learned from:"
+        yield f"On {report.examples['validation']:,} validation examples it never learned from{_chosen_by(report)}:"
         yield ""
         yield from _score_table(report.scores, report.measured.baselines or {})
     elif not report.rounds:
@@ -90,6 +97,13 @@ def _lines(
         yield f"| {name}: {one['name']} | {one['rows']:,} | `{one['sha256']}` |"
     yield ""
     yield f"{report.examples['train']:,} examples trained. `data.json` says how the rows were read."
+    if "evaluations" in report.details:
+        yield ""
+        yield "## How it learned"
+        yield ""
+        yield from curve_lines(report.details["evaluations"], report.details["best"])
+        yield ""
+        yield "`curves.json` has every update, `logs/` the same for TensorBoard."
     chosen = {
         name: value for name, value in report.details.items() if not isinstance(value, list | dict) or _short(value)
     }

@@ -23,6 +23,7 @@ from gptapps.metrics.classification import (
     weighted_f1,
 )
 from gptapps.metrics.confidence import bootstrap_values, resample_counts
+from gptapps.metrics.confusion import confusion_matrix
 
 # name -> (ours, scikit-learn's of references and predictions)
 LABEL_METRICS: dict[str, tuple[Any, Callable[..., float]]] = {
@@ -160,6 +161,8 @@ def test_real_data_sets_score_as_in_scikit_learn(read_rows: Callable[..., Any], 
         for ours, theirs in LABEL_METRICS.values():
             value = ours(predictions, references, resamples=0).value
             assert round(value, 14) == round(float(theirs(references, predictions)), 14)
+        counts = confusion_matrix(predictions, references).counts
+        assert counts.tolist() == sklearn.metrics.confusion_matrix(references, predictions).tolist()
 
     weights = np.array(
         [

@@ -23,7 +23,7 @@ from gptapps.errors import CheckpointError, DataError, ModelNotFoundError, Optio
 from gptapps.training import run as training_run
 from gptapps.training.report import FinetuneReport
 
-KILLING = Path(__file__).with_name("killing_heads.py")
+KILLING = Path(__file__).with_name("killing_finetune.py")
 QUICK: dict[str, Any] = {"layers": [1, 2], "penalties": [0.1, 1.0], "selection_folds": 2}
 
 
@@ -277,14 +277,33 @@ def test_the_command_line_trains_and_serves(
     assert "write numbers separated by commas" in capsys.readouterr().err
 
 
+def test_rare_labels_can_count_more(tiny_chat: LanguageModel, tmp_path: Path) -> None:
+    common, rare = [], []
+    for line in write_toy_rows(tmp_path / "all.jsonl", 60).read_text().splitlines():
+        (rare if json.loads(line)["label"] == "weather" else common).append(line)
+    (tmp_path / "rows.jsonl").write_text("\n".join(common + rare[:4]) + "\n")
+    shares = {}
+    for kind in ("none", "balanced"):
+        finetune(
+            "classify", tmp_path / "rows.jsonl", model=tiny_chat, output=tmp_path / kind, validation=None,
+            class_weights=kind, layers=[1], poolings=["mean"], penalties=[1.0],
+        )  # fmt: skip
+        texts = [json.loads(line)["text"] for line in rare[4:]]
+        found = pipeline("classify", model=tmp_path / kind)(texts)
+        shares[kind] = sum(one.scores["weather"] for one in found) / len(found)
+    assert shares["balanced"] > shares["none"] + 0.05
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the script forks")
-def test_twenty_kills_change_nothing(tiny_chat: LanguageModel, tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["head", "lora"])
+def test_twenty_kills_change_nothing(method: str, tiny_chat: LanguageModel, tmp_path: Path) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(KILLING), str(tmp_path), tiny_chat.name, "3"]
+    command = [sys.executable, str(KILLING), str(tmp_path), tiny_chat.name, "3", method]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout.splitlines()[-1])
     assert said["kills"] == 20
     assert said["saving"] >= 5
     assert said["killed"] == said["whole"]
+    assert len(said["whole"]) == 3  # weights among them
     assert said["left"] == []

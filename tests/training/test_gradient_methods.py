@@ -6,24 +6,31 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
+import peft
 import pytest
 import torch
 from data_files import write_rows
 from safetensors.torch import load_file
 from toy_training import colours, job
+from transformers import AutoModelForCausalLM
 
-from gptapps import evaluate, pipeline
+from gptapps import evaluate, kernels, pipeline
 from gptapps.decoding.language_model import LanguageModel
 from gptapps.decoding.trained_adapters import with_low_rank, with_virtual_tokens
 from gptapps.errors import OptionError
+from gptapps.heads.language_model import LanguageModelHead
 from gptapps.pipelines.base import Setup
 from gptapps.pipelines.classification import ClassificationPipeline
 from gptapps.task_catalog import resolve_task
 from gptapps.trained_model import TrainedModel
 from gptapps.training.finetune import finetune
 from gptapps.training.gradient_methods import FittedByGradients, FullMethod, LoraMethod, PromptMethod
+from gptapps.training.lessons import Lesson
 from gptapps.training.lora import LowRankLinear
+from gptapps.training.loss import TargetLoss
+from gptapps.training.packing import pack
 
 pytestmark = pytest.mark.usefixtures("light")
 
@@ -82,6 +89,26 @@ def test_the_model_that_is_kept_is_the_one_that_was_best(
     assert one.learned.best is not None
     assert one.learned.best["accuracy"] == sum(right) / len(right) == pytest.approx(1.0, abs=0.5)
     assert one.learned.best["accuracy"] == max(row["accuracy"] for row in one.learned.evaluations)
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
+@pytest.mark.parametrize("name", [*METHODS, "merged"])
+def test_what_was_trained_loads_in_transformers(name: str, tiny_base: LanguageModel, tmp_path: Path) -> None:
+    kind = "lora" if name == "merged" else name
+    call = {**METHODS[kind][1], "epochs": 2, **({"merge": True} if name == "merged" else {})}
+    if kind != "lora":
+        del call["dropout"]
+    data = write_rows(tmp_path / "rows.jsonl", [{"text": f"{n} sun", "label": "wc"[n % 2]} for n in range(12)])
+    finetune("classify", data, output=tmp_path / "out", method=kind, model=tiny_base.name, **call)
+    if name in ("lora", "prompt"):
+        theirs = peft.PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_base.name), tmp_path / "out")
+    else:
+        theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    with torch.no_grad():
+        expected = theirs.eval()(torch.tensor([[5, 17, 300, 42]])).logits[:, -4:]
+    ours = logits(LanguageModel.load(str(tmp_path / "out")))
+    assert (ours - logits(tiny_base)).abs().max() > 1e-2
+    torch.testing.assert_close(ours, expected, **SAME)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -146,19 +173,16 @@ INSTRUCTION = {"text": "Name what floats on water.", "completions": ["Cork float
 TEXT = {"context": "Once upon a time", "text": " there was a mill."}
 
 
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(
-    ("method", "task", "row"),
+    ("task", "row"),
     [
-        ("lora", "answer", ANSWER),
-        ("prompt", "answer", ANSWER),
-        ("lora", "choose", CHOICE),
-        ("lora", "score", TEXT),
-        ("full", "score", TEXT),
-        ("lora", "summarize", SUMMARY),
-        ("prompt", "translate", TRANSLATION),
-        ("lora", "generate", INSTRUCTION),
-        ("full", "generate", INSTRUCTION),
-        ("prompt", "generate", INSTRUCTION),
+        ("answer", ANSWER),
+        ("choose", CHOICE),
+        ("score", TEXT),
+        ("summarize", SUMMARY),
+        ("translate", TRANSLATION),
+        ("generate", INSTRUCTION),
     ],
 )
 def test_every_family_learns_and_serves(
@@ -211,3 +235,49 @@ def test_rare_labels_can_count_more(tiny_base: LanguageModel, tmp_path: Path) ->
         for kind in ("none", "balanced")
     )
     assert one.learned.updates[0]["loss"] != other.learned.updates[0]["loss"]
+
+
+def test_label_smoothing_counts_while_learning_only(tiny_base: LanguageModel) -> None:
+    assert isinstance(tiny_base.head, LanguageModelHead)
+    lessons = pack([Lesson((5, 17), (300, 42))])
+    plain, smooth = (TargetLoss(tiny_base.backbone, tiny_base.head, label_smoothing=share) for share in (0.0, 0.2))
+    with torch.no_grad():
+        states = tiny_base.backbone(torch.tensor([[5, 17, 300]]))[0, 1:]
+        expected = torch.nn.functional.cross_entropy(
+            tiny_base.head(states), torch.tensor([300, 42]), reduction="sum", label_smoothing=0.2
+        )
+        assert float(smooth.train()(lessons)) == pytest.approx(float(expected), rel=1e-5)
+        assert float(smooth.eval()(lessons)) == pytest.approx(float(plain.eval()(lessons)), rel=1e-6)
+
+
+def test_the_vocabulary_is_met_at_targets_only(tiny_base: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(tiny_base.head, LanguageModelHead)
+    met = []
+    whole = kernels.linear_cross_entropy
+
+    def watched(states: torch.Tensor, *others: Any, **options: Any) -> torch.Tensor:
+        met.append(len(states))
+        return whole(states, *others, **options)
+
+    monkeypatch.setattr(kernels, "linear_cross_entropy", watched)
+    TargetLoss(tiny_base.backbone, tiny_base.head)(pack([Lesson((5, 17, 300, 42), (7, 8)), Lesson((9,), (3,))]))
+    assert met == [3]
+
+
+def test_the_card_shows_how_it_learned(tiny_base: LanguageModel, tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "rows.jsonl", [{"text": f"{n} sun", "label": "wc"[n % 2]} for n in range(12)])
+    call: dict[str, Any] = {"method": "lora", "model": tiny_base.name, "rank": 2, "epochs": 2}
+    report = finetune("classify", data, output=tmp_path / "judged", validation=0.34, **call)
+    card = (tmp_path / "judged" / "README.md").read_text(encoding="utf-8")
+    assert "which weights to keep, so that the numbers are rather too good" in card
+    assert "![Loss and metric by update](curves.svg)" in card
+    (kept,) = [line for line in card.splitlines() if line.startswith("| **")]
+    assert kept.startswith(f"| **{report.details['best']['update']:.0f}** |")
+    words = {one.text for one in ElementTree.parse(tmp_path / "judged" / "curves.svg").iter() if one.text}
+    assert {"training", "validation", "loss", "accuracy", "update"} <= words
+    finetune("classify", data, output=tmp_path / "unjudged", validation=None, **call)
+    card = (tmp_path / "unjudged" / "README.md").read_text(encoding="utf-8")
+    assert "![Loss and metric by update](curves.svg)" in card
+    assert "rather too good" not in card
+    words = {one.text for one in ElementTree.parse(tmp_path / "unjudged" / "curves.svg").iter() if one.text}
+    assert "accuracy" not in words

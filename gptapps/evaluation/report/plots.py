@@ -7,7 +7,7 @@ import io
 import math
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 # Colours that nothing else has stand for the page's own, which differ by day and by night.
 _INK, _MUTED, _ACCENT, _LINE = "#010203", "#010204", "#010205", "#010206"
 _OF_THE_PAGE = {_INK: "var(--ink)", _MUTED: "var(--muted)", _ACCENT: "var(--accent)", _LINE: "var(--line)"}
+
+# The page's own, for a picture without a page.
+_BY_DAY = {"ink": "#20242a", "muted": "#5a636d", "accent": "#0f5f8f", "line": "#dcd9d1"}
+_BY_NIGHT = {"ink": "#e6e4de", "muted": "#a5adb5", "accent": "#7fc1ec", "line": "#343a40"}
 
 _INCHES = (4.5, 3.1)  # 324 by 223 points: letters stay readable on the narrowest screen
 _SHOWN_POINTS = 400
@@ -123,6 +127,52 @@ def length_plot(
             axes.set_ylim(low - room, high + room)
 
     return _svg(draw, "length", description)
+
+
+def learning_curves(
+    updates: Sequence[Mapping[str, float]], evaluations: Sequence[Mapping[str, float]], metric: str, description: str
+) -> str:
+    """Return the loss of each update and of the evaluations, and below it their metric, as an SVG element.
+
+    Args:
+        updates: with ``update`` and ``loss``; at least one.
+        evaluations: with ``update`` and, where they have them, ``loss`` and the metric.
+        metric: its name; left out where no evaluation has it.
+        description: for whoever can't see it.
+    """
+
+    def draw(figure: Any) -> None:
+        judged = [row for row in evaluations if metric in row]
+        rows = figure.subplots(2 if judged else 1, 1, sharex=True, squeeze=False)[:, 0]
+        every = math.ceil(len(updates) / _SHOWN_POINTS)
+        learned = [row["update"] for row in updates[::every]], [row["loss"] for row in updates[::every]]
+        rows[0].plot(*learned, color=_MUTED, linewidth=1, label="training")
+        held = [row for row in evaluations if "loss" in row]
+        if held:
+            lost = [row["update"] for row in held], [row["loss"] for row in held]
+            rows[0].plot(*lost, "o-", color=_ACCENT, markersize=4, linewidth=1.5, label="validation")
+            rows[0].legend(frameon=False, labelcolor=_MUTED)
+        rows[0].set(ylabel="loss")
+        if judged:
+            reached = [row["update"] for row in judged], [row[metric] for row in judged]
+            rows[1].plot(*reached, "o-", color=_ACCENT, markersize=4, linewidth=1.5)
+            rows[1].set(ylabel=metric.replace("_", " "))
+        for axes in rows:
+            axes.grid(axis="y", color=_LINE, linewidth=0.6)
+        rows[-1].set(xlabel="update")
+
+    return _svg(draw, "curves", description)
+
+
+def as_file(svg: str) -> str:
+    """Return an SVG element as a file of its own, in colours for day and night."""
+    day, night = (
+        ";".join(f"--{name}:{colour}" for name, colour in colours.items()) for colours in (_BY_DAY, _BY_NIGHT)
+    )
+    style = f"<style>:root{{{day};font-family:sans-serif}}@media(prefers-color-scheme:dark){{:root{{{night}}}}}</style>"
+    head, _, rest = svg.partition(">")
+    names = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    return f"{head.replace('<svg', f'<svg {names}', 1)}>{style}{rest}\n"
 
 
 def _shown_values(values: Sequence[float], bins: Sequence[LengthBin]) -> FloatArray:

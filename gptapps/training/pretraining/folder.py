@@ -2,7 +2,7 @@
 
 config.json, model.safetensors, tokenizer.json …     the model in the Hugging Face layout
 mask_embedding.safetensors                           of masked text: what a hidden token looks like
-metrics.json, curves.json, logs/, samples/           how well it learned, and what it said meanwhile
+metrics.json, curves.json and .svg, logs/, samples/  how well it learned, and what it said meanwhile
 data.json, training.json, README.md                  what decided its weights; all of it for people
 """
 
@@ -25,11 +25,12 @@ from gptapps.errors import CheckpointError
 from gptapps.evaluation.manifest import Manifest
 from gptapps.heads.language_model import LanguageModelHead
 from gptapps.heads.loading import save_language_model
+from gptapps.training.curves import write_curves
 from gptapps.training.pretraining.report import PretrainReport, pretrain_card
 from gptapps.training.recipe import Learned
 
-METRICS, DATA, TRAINING, CARD, CURVES, LOGS, SAMPLES = (
-    *("metrics.json", "data.json", "training.json", "README.md", "curves.json", "logs", "samples"),
+METRICS, DATA, TRAINING, CARD, LOGS, SAMPLES = (
+    *("metrics.json", "data.json", "training.json", "README.md", "logs", "samples"),
 )
 _TOLERANCE = 1e-4  # of logits: the same weights, but for threads
 
@@ -74,7 +75,7 @@ def write_pretrained(
         for name in (LOGS, SAMPLES):
             if (training / name).is_dir():
                 shutil.copytree(training / name, folder / name)
-        write_json(folder / CURVES, learned.curves())
+        write_curves(folder, learned, "perplexity")
         write_json(folder / METRICS, report.as_dict())
         write_json(folder / DATA, data)
         (folder / TRAINING).write_bytes(manifest.as_json())

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gptapps.evaluation.tables import aligned
+from gptapps.training.curves import curve_lines
 
 CANNOT = (
     "It was trained on masked text and sees both directions, so it can't generate, score or be prompted; "
@@ -126,6 +127,9 @@ def _lines(report: PretrainReport, data: Mapping[str, Any], versions: Mapping[st
     yield f"Perplexity {report.perplexity:.3f} {where} validation text that it never learned from."
     if report.bits_per_byte is not None:
         yield f"Bits per byte {report.bits_per_byte:.4f}."
+    yield ""
+    yield from curve_lines(report.evaluations, report.best)
+    yield ""
     yield "`curves.json` has every update and evaluation, `samples/` what it said at each."
     yield ""
     yield "## What it learned from"

@@ -102,9 +102,9 @@ PAGES = pytest.mark.parametrize("name", ["labels", "texts", "comparison"])
 
 
 @PAGES
-@pytest.mark.parametrize("width", [400, 1200])
-def test_nothing_overflows(pages: dict[str, Path], opened: Opened, name: str, width: int) -> None:
-    page = opened(pages[name], width)
+@pytest.mark.parametrize(("width", "scheme"), [(400, "light"), (400, "dark"), (1200, "light")])
+def test_nothing_overflows(pages: dict[str, Path], opened: Opened, name: str, width: int, scheme: str) -> None:
+    page = opened(pages[name], width, scheme)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.evaluate(WIDER_THAN_THEIR_BOX) == []
     page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")

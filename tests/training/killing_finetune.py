@@ -1,6 +1,6 @@
-"""Kills the training of a head twenty times, inside saves too, then lets it end beside one that nothing interrupted.
+"""Kills a training twenty times, inside saves too, then lets it end beside one that nothing interrupted.
 
-    python killing_heads.py FOLDER MODEL SEED
+    python killing_finetune.py FOLDER MODEL SEED METHOD
 
 Prints a JSON line: how often it was killed and when, and both folders' checksums. A process of its own, because it
 forks: each child is a training that ``kill -9`` ends at a random moment.
@@ -17,6 +17,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from toy_labels import write_toy_rows
 
@@ -26,9 +27,13 @@ from gptapps.trained_model import read_trained_model
 
 KILLS = 20
 SYNC_SECONDS = 0.005  # that a disk takes, so that kills meet it
+OPTIONS: dict[str, dict[str, Any]] = {
+    "head": {"layers": [1, 2], "penalties": [0.1, 1.0], "selection_folds": 2},
+    "lora": {"epochs": 2, "examples_per_update": 8, "rank": 2, "checkpoint_every": 1},
+}
 
 
-def main(folder: Path, model_folder: str, seed: int) -> None:
+def main(folder: Path, model_folder: str, seed: int, method: str) -> None:
     """Kill, finish, compare."""
     rows, model, moments = (
         write_toy_rows(folder / "rows.jsonl", 24),
@@ -44,7 +49,7 @@ def main(folder: Path, model_folder: str, seed: int) -> None:
     os.fsync = slow
 
     def train(output: Path) -> None:
-        finetune("classify", rows, model=model, output=output, layers=[1, 2], penalties=[0.1, 1.0], selection_folds=2)
+        finetune("classify", rows, model=model, output=output, method=method, **OPTIONS[method])
 
     train(folder / "whole")  # what is loaded once is loaded
     started = time.monotonic()
@@ -82,9 +87,9 @@ def wait(moments: random.Random, longest: float, saving: Path | None) -> None:
 
 def checksums(folder: Path) -> dict[str, str]:
     """Return the checksums of what decides predictions."""
-    names = ("head.safetensors", "task.toml", "data.json")
+    names = ("task.toml", "data.json", *(path.name for path in folder.glob("*.safetensors")))
     return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
+    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4])
