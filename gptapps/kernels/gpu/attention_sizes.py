@@ -41,7 +41,7 @@ def forward_sizes(q: Tensor, longest: int) -> Sizes:
         return Sizes(128, 64, 4, 3) if hopper else Sizes(128, 64, 8, 3)
     if size == 128:
         return Sizes(128, 64, 8, 3) if hopper else Sizes(128, 64, 8, 2)
-    return Sizes(128, 64, 8, 2) if hopper else Sizes(64, 32, 8, 2)
+    return Sizes(128, 32, 8, 2) if hopper else Sizes(64, 32, 8, 2)
 
 
 def backward_key_sizes(q: Tensor, longest: int) -> Sizes:

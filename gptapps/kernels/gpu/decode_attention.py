@@ -22,7 +22,6 @@ from gptapps.kernels.gpu.decode_merge import merge_parts
 from gptapps.kernels.gpu.launching import architecture, cdiv, multiprocessors, next_power_of_2, on_device, operand
 
 _LEAST_ROWS = 16  # of a matrix product of tensor cores
-_MOST_ROWS = 64
 _MOST_SPLITS = 64
 _MOST_KEYS = 2048  # of a split: texts of different lengths would keep each other waiting
 _PROGRAMS_EACH = 3  # that a multiprocessor has shared memory for, enough to keep its share of the memory busy
@@ -271,14 +270,19 @@ def _part(
     kv_heads, slots = keys.shape[-3], keys.shape[-2]
     group = q.shape[1] // kv_heads
     together = q.shape[0] * group if shared else group
-    narrow = q.dtype == torch.float32 and q.shape[2] > 64  # more rows would not fit the registers
-    most = _LEAST_ROWS if narrow else _MOST_ROWS
-    rows = min(max(next_power_of_2(together), _LEAST_ROWS), most)
+    rows = min(max(next_power_of_2(together), _LEAST_ROWS), _most_rows(q))
     row_blocks = cdiv(together, rows) * (1 if shared else q.shape[0])
     seen = slots if window is None else min(slots, window + block)
     room = _PROGRAMS_EACH * multiprocessors(q.device) // (kv_heads * row_blocks)  # for all of them at once
     splits = max(min(max(room, cdiv(seen, _MOST_KEYS)), cdiv(seen, block), _MOST_SPLITS), 1)
     return _Part(keys, values, lengths, places, shared, rows, (splits, kv_heads, row_blocks))
+
+
+def _most_rows(q: Tensor) -> int:
+    """Return how many queries are read for at once, at most: more would not fit the registers."""
+    if q.dtype == torch.float32:
+        return 32 if q.shape[2] <= 64 else _LEAST_ROWS
+    return 64 if q.shape[2] <= 128 else 32
 
 
 def _block(q: Tensor) -> int:

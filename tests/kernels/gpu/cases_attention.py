@@ -1,4 +1,4 @@
-"""Attention forward as it is compiled: heads of 64, 128 and 256, every kind of mask somewhere."""
+"""Attention forward as it is compiled: heads of 16 to 256, every kind of mask alone or with the others."""
 
 from __future__ import annotations
 
@@ -24,12 +24,17 @@ def numbers(count: int) -> Tensor:
 
 CAUSAL = Visibility(causal=True)
 PACKED = Visibility(causal=True, query_bounds=numbers(9), key_bounds=numbers(9), longest=2048, longest_keys=2048)
+WINDOW = Visibility(causal=True, window=512)
+EVERY_BOUND = Visibility(causal=True, window=512, key_lengths=numbers(2), prefix_lengths=numbers(2), offsets=numbers(2))
 MASK = Visibility(mask=torch.empty(1, 1, 2048, 2048, dtype=torch.bool, device="meta"))
 
 
-def _call(size: int, dtype: torch.dtype, visible: Visibility, soft_cap: float | None, tokens: int) -> None:
+def _call(
+    size: int, dtype: torch.dtype, visible: Visibility, soft_cap: float | None, tokens: int, sinks: bool, wide: bool
+) -> None:
     q, k, v = inputs(size, dtype, tokens)
-    attention_forward(q, k, v, visible, None, scale=0.1, soft_cap=soft_cap, wide=False)
+    sink = torch.empty(q.shape[1], device="meta") if sinks else None
+    attention_forward(q, k, v, visible, sink, scale=0.1, soft_cap=soft_cap, wide=wide)
 
 
 def _case(
@@ -40,9 +45,12 @@ def _case(
     soft_cap: float | None = None,
     tokens: int = 2048,
     architectures: tuple[int, ...] = ARCHITECTURES,
+    sinks: bool = False,
+    wide: bool = False,
+    spill_ceiling: int = 0,
 ) -> Case:
-    call = partial(_call, size, dtype, visible, soft_cap, tokens)
-    return Case(name, call, architectures=architectures)
+    call = partial(_call, size, dtype, visible, soft_cap, tokens, sinks, wide)
+    return Case(name, call, spill_ceiling, architectures)
 
 
 CASES = [
@@ -50,9 +58,17 @@ CASES = [
     _case("bf16-d128-causal", 128, CAUSAL),
     _case("bf16-d128-packed", 128, PACKED),
     _case("bf16-d96-mask", 96, MASK),
-    _case("bf16-d128-window-cap", 128, Visibility(causal=True, window=512), soft_cap=50.0),
+    _case("bf16-d16-causal", 16, CAUSAL),
+    _case("fp16-d80-open", 80, Visibility(), torch.float16),
+    _case("bf16-d128-bounds-cap-sinks", 128, EVERY_BOUND, soft_cap=50.0, sinks=True, wide=True),
+    _case("bf16-d128-window-cap", 128, WINDOW, soft_cap=50.0),
     _case("bf16-d128-short", 128, CAUSAL, tokens=50, architectures=(90,)),
     _case("bf16-d256-causal", 256, CAUSAL),
+    _case("bf16-d256-window", 256, WINDOW),
+    _case("bf16-d256-packed", 256, PACKED),
+    _case("bf16-d256-bounds-cap-sinks", 256, EVERY_BOUND, soft_cap=50.0, sinks=True),
     _case("fp32-d64-causal", 64, CAUSAL, torch.float32),
-    _case("fp32-d128-causal", 128, CAUSAL, torch.float32, architectures=(90,)),
+    _case("fp32-d128-bounds", 128, EVERY_BOUND, torch.float32),
+    # A warp holds all 256 channels of its queries, in three parts for full precision: no tile is small enough.
+    _case("fp32-d256-window", 256, WINDOW, torch.float32, spill_ceiling=64),
 ]

@@ -1,4 +1,4 @@
-"""Attention backward as it is compiled: heads of 64, 128 and 256, every kind of mask somewhere."""
+"""Attention backward as it is compiled: heads of 16 to 256, every kind of mask alone or with the others."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from functools import partial
 
 import torch
 from ahead_of_time import ARCHITECTURES, Case
-from cases_attention import CAUSAL, PACKED, inputs
+from cases_attention import CAUSAL, EVERY_BOUND, MASK, PACKED, WINDOW, inputs
 
 from gptapps.kernels import Visibility
 from gptapps.kernels.gpu.attention_backward import attention_backward
 
 
-def _call(size: int, dtype: torch.dtype, visible: Visibility) -> None:
+def _call(size: int, dtype: torch.dtype, visible: Visibility, soft_cap: float | None) -> None:
     q, k, v = inputs(size, dtype, 2048)
     log_sum = torch.empty(q.shape[:3], device="meta")
-    attention_backward(q, None, q, k, v, q, log_sum, visible, scale=0.1, soft_cap=None)
+    attention_backward(q, None, q, k, v, q, log_sum, visible, scale=0.1, soft_cap=soft_cap)
 
 
 def _case(
@@ -23,15 +23,21 @@ def _case(
     size: int,
     visible: Visibility,
     dtype: torch.dtype = torch.bfloat16,
+    soft_cap: float | None = None,
     architectures: tuple[int, ...] = ARCHITECTURES,
 ) -> Case:
-    return Case(name, partial(_call, size, dtype, visible), spill_ceiling=512, architectures=architectures)
+    return Case(name, partial(_call, size, dtype, visible, soft_cap), spill_ceiling=512, architectures=architectures)
 
 
 CASES = [
     _case("bf16-d64-packed", 64, PACKED),
     _case("bf16-d128-causal", 128, CAUSAL),
-    _case("bf16-d64-window", 64, Visibility(causal=True, window=512)),
-    _case("bf16-d256-causal", 256, CAUSAL, architectures=(90,)),
+    _case("bf16-d128-bounds-cap", 128, EVERY_BOUND, soft_cap=50.0),
+    _case("bf16-d16-open", 16, Visibility()),
+    _case("bf16-d64-window", 64, WINDOW),
+    _case("bf16-d80-mask-cap", 80, MASK, soft_cap=50.0),
+    _case("bf16-d256-causal", 256, CAUSAL),
+    _case("bf16-d256-bounds-cap", 256, EVERY_BOUND, soft_cap=50.0),
     _case("fp32-d64-causal", 64, CAUSAL, torch.float32, architectures=(90,)),
+    _case("fp32-d128-bounds", 128, EVERY_BOUND, torch.float32),
 ]
