@@ -5,19 +5,14 @@ Symbols: B rows, T query tokens, S key tokens, H heads, K key/value heads, D hea
 
 from __future__ import annotations
 
-import os
-
 from torch import Tensor
 
-from gptapps.errors import KernelUnavailableError
 from gptapps.kernels import reference
 from gptapps.kernels.attention_operator import attend
-from gptapps.kernels.dispatch import VARIABLE, Impl, uses_triton
+from gptapps.kernels.dispatch import Impl, takes_heads
 from gptapps.kernels.packing import Packing
 from gptapps.kernels.reference_attention import masked_attention, open_attention
 from gptapps.kernels.visibility import Visibility
-
-_LARGEST_HEAD = 256
 
 
 def attention(
@@ -57,7 +52,7 @@ def attention(
     Source: Vaswani et al. 2017, equation 1; grouped queries: Ainslie et al. 2023; computed as Dao 2023
     (FlashAttention-2) does; sinks: Xiao et al. 2023; soft cap: Gemma 2 2024.
     """
-    if _on_triton(impl, q, k, v):
+    if takes_heads(impl, q, k, v):
         return attend(q, k, v, visible, sinks, scale, soft_cap, wide=False)[0]
     if sinks is None and soft_cap is None and visible.is_plain and not _must_align(q, k, visible):
         return reference.attention(q, k, v, scale=scale, mask=visible.mask, causal=visible.causal)
@@ -85,7 +80,7 @@ def partial_attention(
         Output (B, H, T, D) and log-sum-exp of the scores (B, H, T, 1), both float32 or wider. A query that
         may look nowhere has output 0 and log-sum-exp -inf.
     """
-    on_triton = _on_triton(impl, q, k, v)
+    on_triton = takes_heads(impl, q, k, v)
     if not on_triton and visible.is_plain and not visible.causal:
         return reference.partial_attention(q, k, v, scale=scale, mask=visible.mask)
     k, v = k.expand(len(q), -1, -1, -1), v.expand(len(q), -1, -1, -1)
@@ -124,7 +119,7 @@ def packed_attention(
     Raises:
         ValueError: a shared opening isn't causal.
     """
-    if _on_triton(impl, q, k, v):
+    if takes_heads(impl, q, k, v):
         if packing.keys is not None:
             k, v = k[:, :, packing.keys], v[:, :, packing.keys]
         return attend(q, k, v, packing.visibility(causal=causal, window=window), None, scale, None, wide=False)[0]
@@ -133,18 +128,6 @@ def packed_attention(
             q, k, v, shared=packing.opening, lengths=packing.texts, scale=scale, window=window
         )
     return open_attention(q, k, v, packing.texts, scale=scale, window=window)
-
-
-def _on_triton(impl: Impl | None, q: Tensor, k: Tensor, v: Tensor) -> bool:
-    if not uses_triton(impl, q, k, v):
-        return False
-    if q.shape[-1] <= _LARGEST_HEAD:
-        return True
-    if (impl or os.environ.get(VARIABLE)) == "triton":
-        raise KernelUnavailableError(
-            f"The kernels take heads of at most {_LARGEST_HEAD} channels, not {q.shape[-1]}; choose auto or reference."
-        )
-    return False
 
 
 def _must_align(q: Tensor, k: Tensor, visible: Visibility) -> bool:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gptapps.kernels import reference_decode
-from gptapps.kernels.dispatch import Impl, launches, needs_operator, uses_triton
+from gptapps.kernels.dispatch import Impl, launches, needs_operator, takes_heads
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def decode_attention(
         [prefix.lengths for prefix in prefixes],
         [prefix.places for prefix in prefixes],
     )
-    if not uses_triton(impl, q, keys):
+    if not takes_heads(impl, q, keys, values, *parts[0], *parts[1]):
         operate = reference_decode.decode_attention
     else:
         operate = _operator if needs_operator(q, keys, values) else _compute

@@ -28,6 +28,7 @@ _WORDS = get_args(Impl)
 _PLAIN = (Tensor, torch.nn.Parameter)
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 _OLDEST = (8, 0)  # compute capability
+LARGEST_HEAD = 256  # channels that a tile of attention has room for
 
 
 def _triton_is_installed() -> bool:
@@ -76,6 +77,36 @@ def uses_triton(impl: Impl | None, *tensors: Tensor | None) -> bool:
     for tensor in tensors:
         _check(tensor)
     return True
+
+
+def is_chosen(impl: Impl | None) -> bool:
+    """Whether Triton was chosen by name, so that nothing else may take its place."""
+    return (impl or os.environ.get(VARIABLE)) == "triton"
+
+
+def takes_heads(impl: Impl | None, *tensors: Tensor) -> bool:
+    """Whether attention over ``tensors`` runs on Triton: :func:`uses_triton`, and heads that its kernels take.
+
+    Args:
+        impl: the caller's choice.
+        tensors: queries, keys and values, their channels last.
+
+    Raises:
+        KernelUnavailableError: ``triton`` was chosen and can't be had.
+        OptionError: see :func:`uses_triton`.
+    """
+    if not uses_triton(impl, *tensors):
+        return False
+    sizes = {tensor.shape[-1] for tensor in tensors}
+    if len(sizes) == 1 and max(sizes) <= LARGEST_HEAD:
+        return True
+    if is_chosen(impl):
+        said = " and ".join(map(str, sorted(sizes)))
+        raise KernelUnavailableError(
+            f"The kernels take heads of one size of at most {LARGEST_HEAD} channels, not {said}; choose auto or "
+            "reference."
+        )
+    return False
 
 
 def launches(tensor: Tensor) -> bool:

@@ -13,8 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gptapps.errors import OptionError
-from gptapps.kernels.dispatch import Impl, launches, needs_operator, uses_triton
+from gptapps.kernels.dispatch import Impl, is_chosen, launches, needs_operator, uses_triton
 
+MOST_ROWS = (
+    64  # that the kernel takes at once; for more the widened matrix is multiplied, unless Triton was chosen by name
+)
 LEAST_GROUP = 32  # of columns: half of them, which is what a half byte's place holds, fill a matrix product
 
 
@@ -104,8 +107,10 @@ def quantized_linear(
         KernelUnavailableError: Triton was asked for and can't be had.
     """
     arguments = (x.reshape(-1, x.shape[-1]), weight.values, weight.scales, bias, weight.group)
-    if not uses_triton(impl, x, weight.values, bias):
+    if not uses_triton(impl, x, weight.values, weight.scales, bias):
         out = _reference(*arguments)
+    elif len(arguments[0]) > MOST_ROWS and not is_chosen(impl):  # reading the weights is the smaller part then
+        out = F.linear(arguments[0], dequantize_weight(weight).to(x.dtype), bias)
     else:
         out = (_operator if needs_operator(x, bias) else _compute)(*arguments)
     return out.view(*x.shape[:-1], len(weight.values))
@@ -127,12 +132,12 @@ def _reference(x: Tensor, values: Tensor, scales: Tensor, bias: Tensor | None, g
 def _compute(x: Tensor, values: Tensor, scales: Tensor, bias: Tensor | None, group: int) -> Tensor:
     if not launches(x):
         return _reference(x, values, scales, bias, group)
-    from gptapps.kernels.gpu.quantized_linear import MOST_ROWS
     from gptapps.kernels.gpu.quantized_linear import quantized_linear as launch
 
-    if len(x) > MOST_ROWS:  # reading the weights is the smaller part then
-        return F.linear(x, _dequantize(values, scales, group).to(x.dtype), bias)
-    return launch(x, values, scales, bias, group)
+    if len(x) <= MOST_ROWS:
+        return launch(x, values, scales, bias, group)
+    blocks = (x[first : first + MOST_ROWS] for first in range(0, len(x), MOST_ROWS))
+    return torch.cat([launch(rows, values, scales, bias, group) for rows in blocks])
 
 
 _operator = torch.library.custom_op(

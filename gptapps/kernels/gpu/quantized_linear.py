@@ -12,8 +12,6 @@ from torch import Tensor
 
 from gptapps.kernels.gpu.launching import architecture, cdiv, multiprocessors, next_power_of_2, on_device, operand
 
-MOST_ROWS = 64
-
 _FEATURES = 32
 _MOST_SPLITS = 16
 _PROGRAMS_EACH = 4  # a multiprocessor needs several programs in flight to keep its memory busy
@@ -110,9 +108,9 @@ def _add_splits(  # type: ignore[no-untyped-def]
 
 
 def quantized_linear(x: Tensor, values: Tensor, scales: Tensor, bias: Tensor | None, group: int) -> Tensor:
-    """Launch :func:`gptapps.kernels.quantized_linear` for ``x`` (N, C), N at most ``MOST_ROWS``."""
+    """Launch :func:`gptapps.kernels.quantized_linear` for ``x`` (N, C), N at most 64."""
     rows, channels = x.shape
-    features = len(values)
+    features, values, scales = len(values), values.contiguous(), scales.contiguous()
     out = x.new_empty((rows, features))
     if not out.numel():
         return out

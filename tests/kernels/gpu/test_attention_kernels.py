@@ -249,6 +249,9 @@ def test_heads_too_large_for_the_kernels() -> None:
     with pytest.raises(KernelUnavailableError, match="at most 256 channels, not 257"):
         call.run()
     assert call.run("auto").shape == call.q.shape
+    narrow = call_of((1, 1, 1, 2, 2, 32), Visibility())
+    with pytest.raises(KernelUnavailableError, match="heads of one size of at most 256 channels, not 16 and 32"):
+        replace(narrow, v=narrow.v[..., :16]).run()
 
 
 def test_under_autocast_it_is_computed_as_pytorch_does() -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from gptapps import kernels
+from gptapps.errors import KernelUnavailableError
 from gptapps.kernels.decode_attention import SharedPrefix, decode_attention
 
 pytest.importorskip("triton")
@@ -253,3 +254,11 @@ for strides in ((apart, 64, 16, 1), (64, apart, 16, 1), (16, 16, apart, 1)):
 
 def test_the_door_leads_here() -> None:
     assert kernels.decode_attention is decode_attention
+
+
+def test_heads_too_large_for_the_kernels() -> None:
+    q, cache = torch.ones(1, 2, 257), torch.ones(1, 1, 3, 257)
+    call = Call(q, cache, cache, torch.tensor([2]), {})
+    with pytest.raises(KernelUnavailableError, match="at most 256 channels, not 257"):
+        call.run()
+    torch.testing.assert_close(call.run("auto")[0], q)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gptapps.errors import OptionError
 from gptapps.kernels import dequantize_weight, quantize_weight, quantized_linear
+from gptapps.kernels.quantized_linear import QuantizedWeight
 
 Bits = Literal[4, 8]
 
@@ -124,6 +125,26 @@ def test_any_leading_shape_and_stride(rows: int) -> None:
     torch.testing.assert_close(out, wide @ dequantize_weight(weight).T)
     again = quantized_linear(wide, weight, impl="triton")
     assert torch.equal(out, again)
+
+
+def test_a_part_of_a_matrix() -> None:
+    pytest.importorskip("triton")
+    whole, x = quantize_weight(normal(12, 128), bits=8, group=64), normal(3, 128, seed=1)
+    part = QuantizedWeight(whole.values[::2], whole.scales[::2], 64)
+    torch.testing.assert_close(quantized_linear(x, part, impl="triton"), x @ dequantize_weight(part).T)
+
+
+def test_many_rows_run_on_what_was_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("triton")
+    from gptapps.kernels.gpu import quantized_linear as launcher
+
+    launched = []
+    launch = launcher.quantized_linear
+    monkeypatch.setattr(launcher, "quantized_linear", lambda x, *rest: launched.append(len(x)) or launch(x, *rest))
+    weight, x = quantize_weight(normal(9, 64), bits=4), normal(130, 64, seed=1)
+    out = quantized_linear(x, weight, impl="triton")
+    assert launched == [64, 64, 2]
+    torch.testing.assert_close(out, x @ dequantize_weight(weight).T)
 
 
 def test_the_operator_is_registered_as_pytorch_asks() -> None:

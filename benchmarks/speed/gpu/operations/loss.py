@@ -20,7 +20,7 @@ ALL_LOGITS = "logits + cross_entropy"
 _CHECKED = ((7, 64, 211), (130, 96, 1000), (300, 576, 49152))
 _CHECKED_DRY = ((5, 16, 37),)
 _OPTIONS: tuple[dict[str, Any], ...] = ({}, {"label_smoothing": 0.1, "z_loss": 1e-3}, {"logit_cap": 5.0})
-_TIMED = ((8192, 4096, 128256), (8192, 2048, 49152), (16384, 576, 49152))
+_TIMED = ((32768, 2048, 49152), (8192, 4096, 128256), (16384, 576, 49152))
 _COUNTING = 1
 
 
