@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -95,12 +95,14 @@ class Run:
         return sum(item.index in self._folder.finished for item in self._items)
 
     def remaining(self) -> Iterator[Finished]:
-        """Do the examples that aren't finished, in order; each is on the disk before it is yielded.
+        """Do the examples that aren't finished; each is on the disk before it is yielded.
+
+        They are done in order, but those about the same context one after the other, so that it is read once.
 
         Raises:
             GPTAppsError: an example can't be used (the message names its place), or the disk can't be written.
         """
-        waiting = [item for item in self._items if item.index not in self._folder.finished]
+        waiting = _by_context(item for item in self._items if item.index not in self._folder.finished)
         outputs = self._pipeline.run((item.example for item in waiting), {})
         for item in waiting:
             output = _at(item, lambda _: next(outputs))
@@ -198,6 +200,13 @@ class Run:
         stem = self.name.removeprefix(HUB_PREFIX) if self.name.startswith(HUB_PREFIX) else Path(self.name).stem
         parts = (self._pipeline.definition.id, stem, Path(self._pipeline.model.name).name, self._manifest.signature[:8])
         return re.sub(r"[^\w.-]+", "_", "-".join(parts))
+
+
+def _by_context(items: Iterable[Item]) -> list[Item]:
+    places: dict[object, int] = {}
+    return sorted(
+        items, key=lambda item: places.setdefault(getattr(item.example, "context", None) or item.index, len(places))
+    )
 
 
 def _at(item: Item, work: Any) -> Any:

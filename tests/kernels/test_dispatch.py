@@ -120,9 +120,9 @@ import sys
 sys.modules["triton"] = None
 import importlib, pkgutil
 import torch
-import gptapps.kernels, gptapps.backbone, gptapps.decoding, gptapps.heads
-for package in (gptapps.kernels, gptapps.backbone, gptapps.decoding, gptapps.heads):
-    for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+import gptapps
+for module in pkgutil.walk_packages(gptapps.__path__, "gptapps."):
+    if not module.name.startswith("gptapps.kernels.gpu") and not module.name.endswith("__main__"):
         importlib.import_module(module.name)
 assert not any(name.startswith("gptapps.kernels.gpu.") for name in sys.modules)
 from gptapps import kernels

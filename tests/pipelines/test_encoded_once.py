@@ -129,3 +129,24 @@ def test_an_evaluation_reads_worked_examples_once(
     alone = report.counts["input_tokens"] + report.counts["output_tokens"]
     assert report.counts["examples"] == 8
     assert shots < sum(read) <= alone - 7 * shots + (3 * 40 if task == "sentiment" else 0)
+
+
+def test_an_evaluation_reads_contexts_that_lie_apart_once(model: LanguageModel, tmp_path: Path) -> None:
+    contexts = [f"The {noun} has been closed since the flood. " * 8 for noun in NOUNS[:3]]
+    rows = [
+        {
+            "question": f"What is case {number}?",
+            "context": contexts[number % 3],
+            "choices": ["work", "play"],
+            "answer": "play",
+        }
+        for number in range(12)
+    ]
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    with counted_tokens() as read:
+        report = evaluate("choose", data, model=model, shots=0, batch_size=2, output=tmp_path / "run", baselines=())
+    each = min(len(model.tokenizer.encode(context)) for context in contexts)
+    assert sum(read) < report.counts["input_tokens"] - 9 * each
+    lines = [json.loads(line) for line in (tmp_path / "run" / "examples.jsonl").read_text().splitlines()]
+    assert [line["index"] for line in lines] == [0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11]

@@ -23,6 +23,11 @@ def test_the_registered_operation_keeps_its_promises() -> None:
     torch.library.opcheck(
         torch.ops.gptapps.attention.default, (q, k, v, False, *nothing, normal(2), True, 3, 0, 0, 0.3, 4.0)
     )
+    out, log_sum = torch.ops.gptapps.attention(q, k, v, False, *nothing, normal(2), True, 3, 0, 0, 0.3, 4.0)
+    learned = [one.detach() for one in (normal(*out.shape), normal(*log_sum.shape), q, k, v, out, log_sum)]
+    torch.library.opcheck(
+        torch.ops.gptapps.attention_backward.default, (*learned, *nothing, normal(2), True, 3, 0, 0, 0.3, 4.0)
+    )
 
 
 @pytest.mark.parametrize("cap", [None, 2.0])
