@@ -1,4 +1,4 @@
-"""How kernels are held against their references: in Triton's interpreter, or on a GPU where there is one.
+"""How kernels are held against their references: in Triton's interpreter, or on a GPU where one is asked for.
 
 In the interpreter bfloat16 and float16 prove masks, offsets and shapes only: what is multiplied is widened there, and
 what is stored in bfloat16 is cut off rather than rounded.
