@@ -49,7 +49,8 @@ def definition_for(task: str, model: object) -> TaskDefinition:
         return definition
     if trained.definition.pipeline == definition.pipeline:
         return trained.definition
-    if trained.definition.head not in _WITH_HEADS and definition.pipeline in _WITHOUT_TASK:
+    writes = trained.method != "head" and trained.definition.head not in _WITH_HEADS
+    if writes and definition.pipeline in _WITHOUT_TASK:
         return definition
     raise OptionError(
         f"The model {os.fspath(trained.path)!r} was trained for the task {trained.definition.id!r}, which is "
