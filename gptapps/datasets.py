@@ -184,7 +184,7 @@ def chosen_fields(row: Row, wanted: tuple[str, ...], required: tuple[str, ...]) 
 
 
 def read_hub(name: str) -> Iterator[Row]:
-    """Yield the rows of a hub data set; labels kept as numbers there come as their names.
+    """Yield the rows of a hub data set; labels kept as numbers there come as their names, and pictures not at all.
 
     A set that is published with a script is read from the Parquet files that the hub makes of it.
 
@@ -206,6 +206,8 @@ def read_hub(name: str) -> Iterator[Row]:
         reason = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
         raise DataError(f"The data set {name} can't be fetched ({reason}): check its name and the network.") from None
     kinds = getattr(found, "features", None) or {}
+    if media := [column for column, kind in kinds.items() if hasattr(kind, "decode")]:
+        found, kinds = found.remove_columns(media), {name: kind for name, kind in kinds.items() if name not in media}
     names = {column: kind.names for column, kind in kinds.items() if getattr(kind, "names", None)}
     for number, values in enumerate(found, 1):
         for column in names.keys() & values.keys():

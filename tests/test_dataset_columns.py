@@ -107,7 +107,11 @@ class Found(list[dict[str, Any]]):
     features: ClassVar[dict[str, Any]] = {
         "label": SimpleNamespace(names=["neg", "pos"]),
         "text": SimpleNamespace(dtype="string"),
+        "picture": SimpleNamespace(decode=True),
     }
+
+    def remove_columns(self, columns: list[str]) -> Found:
+        return Found([{name: value for name, value in row.items() if name not in columns} for row in self])
 
 
 @pytest.fixture
@@ -121,7 +125,9 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
             raise RuntimeError("Dataset scripts are no longer supported, but found scripted.py")
         if split == "none":
             raise ValueError("Unknown split 'none'.\nMore words.")
-        return Found([{"text": "one", "label": 1}, {"text": "two", "label": -1}, {"text": None, "label": 0}])
+        return Found(
+            [{"text": "one", "label": 1, "picture": object()}, {"text": "two", "label": -1}, {"text": None, "label": 0}]
+        )
 
     module = ModuleType("datasets")
     module.load_dataset = load_dataset  # type: ignore[attr-defined]
@@ -138,7 +144,7 @@ def test_a_set_with_a_script_is_read_from_the_hubs_parquet_files(
     assert hub == [("org/scripted", config[1:] or None, "test"), ("parquet", files, "train")]
 
 
-def test_hub_labels_come_by_name_and_gaps_are_left_out(hub: list[tuple[Any, ...]]) -> None:
+def test_hub_labels_come_by_name_and_gaps_and_pictures_are_left_out(hub: list[tuple[Any, ...]]) -> None:
     rows = list(read_hub("hub:org/name#config:test"))
     assert hub == [("org/name", "config", "test")]
     assert [row.fields for row in rows] == [

@@ -220,8 +220,8 @@ def _evaluation_options() -> Iterator[click.Option]:
     yield click.Option(["--text-language"], help="Language tag of what is right, by which metrics split text.")
     yield click.Option(
         ["--prepare"],
-        type=click.Choice(["last_word", "skip_empty"]),
-        help="Score a text's last word behind the rest, or leave out rows without text.",
+        type=click.Choice(["last_word", "skip_empty", "articles"]),
+        help="Score a text's last word behind the rest, leave out rows without text, or join lines to articles.",
     )
     yield click.Option(["--output"], type=_FOLDER, help="The run's folder; by default one below runs.")
     yield click.Option(["--json"], is_flag=True, help="Write one JSON line instead of a table.")

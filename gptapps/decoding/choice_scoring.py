@@ -7,13 +7,16 @@ worked examples, a document) is encoded once for all of them.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from gptapps.decoding.intake import Intake
 from gptapps.decoding.prefix_tree import PrefixTree, Tokens, shared_length
-from gptapps.decoding.shared_reading import Choices, Scores, pass_tokens, read_scores
+from gptapps.decoding.prompt_sharing import reading_order
+from gptapps.decoding.shared_reading import Choices, Scores, pass_tokens, read_scores, require_readable
 
 __all__ = ["Choices", "choice_scores", "score_choices", "split_choices"]
+
+_LOOK_AHEAD = 8  # batches of items that may wait to be put in order
 
 
 def split_choices(encoded: Sequence[Sequence[int]], text: Sequence[int] | None = None) -> Choices:
@@ -43,8 +46,12 @@ def score_choices(tree: PrefixTree, items: Iterable[Choices], *, batch_size: int
 def choice_scores(tree: PrefixTree, items: Iterable[Choices], *, batch_size: int = 8) -> Iterator[Scores]:
     """Yield the scores of each item, token by token, lazily and in order.
 
-    As many items are read together as fill one pass through the model, long ones alone, and each is yielded when its
-    pass is done, so that little is lost where the work is cut off.
+    Up to eight batches of items are taken from the iterable ahead of what was yielded, so that those that begin alike
+    are read one after the other, whatever stands between them. As many as fill one pass through the model are read
+    together, long ones alone, and each is yielded as soon as those before it are done, so that little is lost where
+    the work is cut off.
+
+    An error of the iterable, and an item that can't be read, is raised once everything before it was yielded.
 
     Args:
         tree: what was read before, and the memory bound.
@@ -55,23 +62,46 @@ def choice_scores(tree: PrefixTree, items: Iterable[Choices], *, batch_size: int
         InputTooLongError: a text with its longest continuation passes the context length.
         ResourceError: an item alone passes the memory bound.
     """
-    intake = Intake(items)
+    intake = Intake(_readable(tree, items))
+    waiting: dict[int, Choices] = {}
+    finished: dict[int, Scores] = {}
+    taken = following = 0
+    latest: Tokens = ()
+    while True:
+        for item in intake.take(batch_size * _LOOK_AHEAD - (taken - following)):
+            waiting[taken] = item
+            taken += 1
+        if not waiting:
+            break
+        batch = _next_batch(tree, waiting, latest, batch_size)
+        latest = waiting[batch[-1]].text
+        finished |= zip(batch, read_scores(tree, [waiting.pop(number) for number in batch]), strict=True)
+        while following in finished:
+            yield finished.pop(following)
+            following += 1
+    intake.raise_error()
+
+
+def _readable(tree: PrefixTree, items: Iterable[Choices]) -> Iterator[Choices]:
+    for item in items:
+        require_readable(tree, item)
+        yield item
+
+
+def _next_batch(tree: PrefixTree, waiting: Mapping[int, Choices], latest: Tokens, batch_size: int) -> list[int]:
+    """Return the numbers of the items to read next: first those that begin as ``latest``, the last text read, does."""
     most = pass_tokens(tree.model.backbone)
-    batch: list[Choices] = []
+    numbers = [-1, *waiting]
+    order = reading_order([latest, *(item.text for item in waiting.values())], longest_first=False)
+    batch: list[int] = []
     size = 0
     previous: Tokens = ()
-    while taken := intake.take(1):
-        (item,) = taken
+    for place in [place for place, _ in order if place > 0][:batch_size]:
+        item = waiting[numbers[place]]
         fresh = len(item.text) - shared_length(previous, item.text) + sum(map(len, item.continuations))
-        if batch and (size + fresh > most or item.read > tree.model.context_length):
-            yield from read_scores(tree, batch)
-            batch, size = [], 0
-        batch.append(item)
+        if batch and size + fresh > most:
+            break
+        batch.append(numbers[place])
         size += fresh
         previous = item.text
-        if len(batch) == batch_size or size >= most:
-            yield from read_scores(tree, batch)
-            batch, size = [], 0
-    if batch:
-        yield from read_scores(tree, batch)
-    intake.raise_error()
+    return batch

@@ -28,15 +28,18 @@ class Prompt:
     shared: int = 0
 
 
-def reading_order(prompts: Sequence[Tokens], least: int = LEAST_SHARED) -> list[tuple[int, int]]:
+def reading_order(
+    prompts: Sequence[Tokens], least: int = LEAST_SHARED, *, longest_first: bool = True
+) -> list[tuple[int, int]]:
     """Return the prompts' numbers in the order to read them, each with the number of tokens that it shares.
 
     Those that begin alike come one after the other, at every level, so that what they share is used while it is there.
-    Families, and the prompts of a family, come the longest first.
 
     Args:
         prompts: ids of each.
         least: shared tokens below which prompts aren't a family.
+        longest_first: families, and the prompts of a family, come the longest first, so that little is padded;
+            otherwise they come as their first members stand among the prompts.
 
     Example:
         >>> reading_order([(1, 2, 3, 4), (7, 8, 9, 5, 6), (1, 2, 3, 5, 6, 7)], least=2)
@@ -46,10 +49,13 @@ def reading_order(prompts: Sequence[Tokens], least: int = LEAST_SHARED) -> list[
     common = [shared_length(prompts[first], prompts[second]) for first, second in pairwise(ordered)]
     found: list[tuple[int, int]] = []
 
+    def rank(number: int) -> tuple[int, int]:
+        return (-len(prompts[number]) if longest_first else 0, number)
+
     def visit(first: int, behind: int, depth: int) -> None:
         borders = [place + 1 for place in range(first, behind - 1) if common[place] < depth + least]
         families = [range(*ends) for ends in pairwise([first, *borders, behind])]
-        families.sort(key=lambda family: min((-len(prompts[ordered[place]]), ordered[place]) for place in family))
+        families.sort(key=lambda family: min(rank(ordered[place]) for place in family))
         for family in families:
             if len(family) == 1:
                 found.append((ordered[family.start], depth))

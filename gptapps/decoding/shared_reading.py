@@ -33,6 +33,11 @@ class Choices:
         """Tokens to read for the longest continuation: nothing is predicted from the last one."""
         return len(self.text) + max(map(len, self.continuations)) - 1
 
+    @property
+    def tokens(self) -> int:
+        """All tokens, those of every continuation included."""
+        return len(self.text) + sum(map(len, self.continuations))
+
 
 @dataclass(frozen=True, slots=True)
 class TokenScore:
@@ -58,6 +63,27 @@ def pass_tokens(backbone: GPTBackbone) -> int:
     return 1024 if is_compact(backbone) else 512
 
 
+def require_readable(tree: PrefixTree, item: Choices) -> None:
+    """Refuse an item that can't be read even alone.
+
+    Raises:
+        InputTooLongError: a text with its longest continuation passes the context length.
+        ResourceError: the item passes the tree's memory bound.
+    """
+    if item.read > tree.model.context_length:
+        raise InputTooLongError(
+            f"Text and continuation have {item.read + 1} tokens, of which the model has to read all but the last, "
+            f"and it holds {tree.model.context_length}: shorten the text."
+        )
+    shares = item.read <= tree.longest_shared
+    if shares and tree.is_bounded and item.tokens * tree.token_bytes > tree.max_bytes:
+        raise ResourceError(
+            f"A text of {item.tokens} tokens, its continuations included, needs {item.tokens * tree.token_bytes:,} "
+            f"bytes of key/value cache, more than the bound of {tree.max_bytes:,} bytes: shorten the text or raise the "
+            "bound."
+        )
+
+
 @torch.inference_mode()
 def read_scores(tree: PrefixTree, items: Sequence[Choices]) -> list[Scores]:
     """Return the scores of each item, read together.
@@ -70,11 +96,7 @@ def read_scores(tree: PrefixTree, items: Sequence[Choices]) -> list[Scores]:
         ResourceError: an item alone passes the tree's memory bound.
     """
     for item in items:
-        if item.read > tree.model.context_length:
-            raise InputTooLongError(
-                f"Text and continuation have {item.read + 1} tokens, of which the model has to read all but the last, "
-                f"and it holds {tree.model.context_length}: shorten the text."
-            )
+        require_readable(tree, item)
     # Keys that depend on how a text goes on (see RotaryConfig) can't be shared.
     alone = {number for number, item in enumerate(items) if item.read > tree.longest_shared}
     found = {number: _scores_alone(tree, items[number]) for number in alone}
@@ -115,14 +137,7 @@ def _groups(tree: PrefixTree, items: Sequence[Choices], numbers: Sequence[int]) 
     needed = 0
     previous: Tokens = ()
     for number in sorted(numbers, key=lambda number: items[number].text):
-        text, own = items[number].text, sum(map(len, items[number].continuations))
-        alone = len(text) + own
-        if room is not None and alone > room:
-            raise ResourceError(
-                f"A text of {alone} tokens, its continuations included, needs {alone * tree.token_bytes:,} bytes of "
-                f"key/value cache, more than the bound of {tree.max_bytes:,} bytes: shorten the text or raise the "
-                "bound."
-            )
+        text, alone = items[number].text, items[number].tokens
         needed += alone - shared_length(previous, text)
         if not groups or (room is not None and needed > room):
             groups.append([])

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing_extensions import Unpack
 
 from gptapps.evaluation.plan import Plan
+from gptapps.evaluation.preparations import Preparation
 from gptapps.evaluation.results import EvaluationReport
 from gptapps.evaluation.run import Run
-from gptapps.evaluation.selection import Preparation, Sampling
+from gptapps.evaluation.selection import Sampling
 from gptapps.pipelines.factory import SetupOptions
 from gptapps.pipelines.options import Normalize, WritingOptions
 
@@ -73,7 +74,7 @@ def evaluate(
         label_names: label in the data -> label that the model sees, such as ``{"0": "negative", "1": "positive"}``.
             Without it and without ``labels``, the task's labels are taken, or else those of the data.
         prepare: ``"last_word"`` scores a text's last word behind the rest; ``"skip_empty"`` leaves out rows
-            without text.
+            without text; ``"articles"`` joins the lines of each article, as WikiText has them on the hub.
         metrics: registered metrics instead of the task's own.
         baselines: what stands beside the model's numbers instead of the family's baselines; ``()`` for nothing.
         text_language: language tag of the gold, by which metrics split text. By default the target language, or what

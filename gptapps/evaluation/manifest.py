@@ -16,7 +16,7 @@ from gptapps.metrics.score import installed_version
 from gptapps.pipelines.base import Pipeline
 from gptapps.task_definition import TaskDefinition
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _LIBRARIES = ("gptapps", "torch", "tokenizers", "numpy", "sacrebleu", "rouge-score", "nltk")
 OF_THE_PROMPT = ("prompt", "system", "shots")
@@ -84,7 +84,7 @@ def task_identity(definition: TaskDefinition) -> dict[str, str]:
 
 
 def prompt_identity(pipeline: Pipeline[Any, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what stands around an input: templates, worked examples, the model's chat template.
+    """Return what stands around an input: templates and worked examples in full, the chat template's checksum.
 
     Args:
         pipeline: whose model and definition it is.
@@ -93,7 +93,9 @@ def prompt_identity(pipeline: Pipeline[Any, Any], options: Mapping[str, Any]) ->
     """
     template = pipeline.model.tokenizer.chat_template
     parts: dict[str, Any] = {
-        "prompts": digest(pipeline.definition.model_dump(mode="json", include={"prompts", "label_words", "shots"})),
+        "prompts": pipeline.definition.model_dump(
+            mode="json", include={"prompts", "label_words", "shots"}, exclude_none=True
+        ),
         "chat_template": None if template is None else digest(template),
         **{name: options.get(name) for name in OF_THE_PROMPT},
     }

@@ -11,6 +11,7 @@ from typing import Any
 
 from gptapps.errors import UnknownNameError
 from gptapps.evaluation.tables import score_table
+from gptapps.metrics.confusion import ConfusionMatrix
 from gptapps.metrics.score import Score
 from gptapps.registry import suggestion
 
@@ -27,6 +28,7 @@ class EvaluationReport:
             examples were ``truncated`` or ``chunked``.
         signature: 16 hexadecimal digits of everything that decides the numbers; the manifest holds it all.
         folder: the run's, with manifest.json, examples.jsonl, report.json and report.html.
+        confusion_matrix: of labels, where all examples have the same ones to choose from.
 
     Example:
         >>> report = evaluate("sentiment", "reviews.csv", limit=100)     # doctest: +SKIP
@@ -42,6 +44,7 @@ class EvaluationReport:
     counts: Mapping[str, int]
     signature: str
     folder: Path
+    confusion_matrix: ConfusionMatrix | None = None
 
     @property
     def table(self) -> str:
@@ -69,6 +72,7 @@ class EvaluationReport:
             "scores": [_as_dict(score) for score in self.scores],
             "baselines": {name: [_as_dict(score) for score in scores] for name, scores in self.baselines.items()},
             "counts": dict(self.counts),
+            "confusion_matrix": self.confusion_matrix and self.confusion_matrix.as_dict(),
             "signature": self.signature,
         }
 

@@ -13,6 +13,7 @@ from gptapps.datasets import HUB_PREFIX
 from gptapps.decoding.model_identity import model_identity
 from gptapps.errors import CapabilityError, DataError, OptionError
 from gptapps.evaluation.baselines import Judged, baseline_outputs, require_baselines, scored_by
+from gptapps.evaluation.counted_labels import counted_labels
 from gptapps.evaluation.evaluators import evaluator_for
 from gptapps.evaluation.manifest import OF_THE_PROMPT, Manifest, prompt_identity, runtime, task_identity
 from gptapps.evaluation.measures import common_language, metrics_for
@@ -135,6 +136,7 @@ class Run:
             counts={"examples": len(outputs), "shots": self._shots_shown, **_token_counts(outputs)},
             signature=self._manifest.signature,
             folder=self._folder.path,
+            confusion_matrix=counted_labels(outputs, golds, self._options.get("labels"), seed=self._plan.seed),
         )
         self._folder.write_report(report.as_dict())
         write_report(self._folder.path)

@@ -13,15 +13,13 @@ from typing import Any, Literal, TypeVar, get_args
 from gptapps.datasets import HUB_PREFIX, Row, chosen_fields, read_hub, read_rows, with_columns
 from gptapps.errors import DataError, OptionError
 from gptapps.evaluation.evaluators import Evaluator
+from gptapps.evaluation.preparations import NEEDED_FIELDS, Preparation, joined_articles
 from gptapps.examples import Example
 from gptapps.registry import suggestion
 
 T = TypeVar("T")
 
 Sampling = Literal["first", "random"]
-Preparation = Literal["last_word", "skip_empty"]
-"""``last_word``: a text's last word is scored behind the rest of it (Paperno et al. 2016, LAMBADA). ``skip_empty``:
-rows without text are separators and are left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +30,7 @@ class Reading:
         columns: field of the example -> column of the data.
         where: column -> value; only rows that have them are kept.
         label_names: label in the data -> label that the model sees; several may go to one.
-        prepare: what is done to a row before it is an example.
+        prepare: what is done to rows before they are examples.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -48,7 +46,7 @@ class Source:
     Attributes:
         name: of the file or of the hub's data set, without the folders it lies in.
         sha256: of the file's bytes; of the rows where they come from the hub.
-        rows: those kept, each with its number in the data, from 0.
+        rows: those kept, each with its number in the data, from 0; articles are numbered where lines were joined.
     """
 
     name: str
@@ -90,6 +88,8 @@ def read_source(data: str | Path, reading: Reading) -> Source:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         name = path.name
+    if reading.prepare == "articles":
+        rows = list(joined_articles(rows, reading.columns.get("text", "text")))
     kept = tuple((number, row) for number, row in enumerate(rows) if _is_kept(row, reading))
     if not kept:
         raise DataError(f"No row of {data} is left to evaluate: loosen 'where', or give other data.")
@@ -245,8 +245,7 @@ def checked_reading(
             )
     if label_names and evaluator.gold_field != "label":
         raise OptionError("label_names rename labels, and this task has none: leave it out.")
-    needed = {"last_word": "context", "skip_empty": "text"}
-    if prepare is not None and (prepare not in needed or needed[prepare] not in fields):
+    if prepare is not None and NEEDED_FIELDS.get(prepare) not in fields:
         raise OptionError(f"There is no preparation {prepare!r} of this task's rows: leave it out.")
     known: Any = prepare
     return Reading(dict(columns or {}), dict(where or {}), dict(label_names or {}), known)

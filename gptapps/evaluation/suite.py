@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gptapps.errors import DataError, GPTAppsError, UnknownNameError
-from gptapps.evaluation.selection import Preparation, Sampling
+from gptapps.evaluation.preparations import Preparation
+from gptapps.evaluation.selection import Sampling
 from gptapps.registry import suggestion
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")]

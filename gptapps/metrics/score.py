@@ -176,24 +176,36 @@ class AdditiveMetric(ABC, Generic[P, R]):
         value = float(self.aggregate(exact_sums(statistics))[0])
         resampled = bootstrap_values(statistics, self.aggregate, resamples=resamples, seed=seed)
         interval = percentile_interval(resampled) if n > 1 else None
-        stated = {
-            **self.details(references, language),
-            "n": n,
-            "bootstrap": resamples,
-            "confidence": CONFIDENCE,
-            "seed": seed,
-            "numpy": np.__version__,
-            "gptapps": installed_version("gptapps"),
-        }
         return Score(
             name=self.name,
             value=value,
             low=interval[0] if interval else None,
             high=interval[1] if interval else None,
             n=n,
-            signature="|".join([self.name, *(f"{key}:{item}" for key, item in stated.items())]),
+            signature=signature_of(self.name, self.details(references, language), n=n, resamples=resamples, seed=seed),
             higher_is_better=self.higher_is_better,
         )
+
+
+def signature_of(name: str, details: Mapping[str, object], *, n: int, resamples: int, seed: int) -> str:
+    """Return what another person needs to get the same numbers, as ``name|key:value|...``.
+
+    Args:
+        name: the metric's.
+        details: what it has to state of its own.
+        n: the number of examples.
+        resamples, seed: of the bootstrap.
+    """
+    stated = {
+        **details,
+        "n": n,
+        "bootstrap": resamples,
+        "confidence": CONFIDENCE,
+        "seed": seed,
+        "numpy": np.__version__,
+        "gptapps": installed_version("gptapps"),
+    }
+    return "|".join([name, *(f"{key}:{item}" for key, item in stated.items())])
 
 
 def mean_statistics(scores: Sequence[float]) -> FloatArray:

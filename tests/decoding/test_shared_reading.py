@@ -18,7 +18,7 @@ from gptapps.decoding.choice_scoring import Choices, choice_scores
 from gptapps.decoding.language_model import LanguageModel
 from gptapps.decoding.prefix_tree import PrefixTree
 from gptapps.decoding.shared_reading import TokenScore, read_scores
-from gptapps.errors import InputTooLongError, ResourceError
+from gptapps.errors import DataError, InputTooLongError, ResourceError
 from tests.encoded_tokens import counted_tokens
 
 IDS = st.integers(20, 22)  # few ids, so that texts share beginnings of every length
@@ -149,21 +149,42 @@ def test_an_item_beyond_the_context_comes_after_those_before_it(tiny_model: Lang
 
 def test_an_item_is_yielded_when_its_pass_is_done(tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gptapps.decoding.choice_scoring.pass_tokens", lambda backbone: 100)
-    taken = 0
+    items = [Choices((30 + length,) * length, ((1,),)) for length in (10, 20, 110, 11, 12)]
+    with counted_tokens() as read:
+        scored = choice_scores(PrefixTree(tiny_model), items, batch_size=8)
+        next(scored)
+        assert sum(read) == 10 + 20  # the long text wasn't read with the two before it
+        next(scored)
+        next(scored)
+        assert sum(read) == 10 + 20 + 110
+        assert len(list(scored)) == 2
 
+
+def test_documents_that_take_turns_are_read_once(tiny_model: LanguageModel) -> None:
+    shots = tuple(range(100, 130))
+    documents = [tuple(range(start, start + 25)) for start in range(600, 900, 30)]
+    items = [
+        Choices((*shots, *document, 200 + question, 7), ((300,),)) for question in range(4) for document in documents
+    ]
+    tree = PrefixTree(tiny_model, max_bytes=120 * PrefixTree(tiny_model).token_bytes)  # not a place for all of them
+    for batch_size in (5, 8):
+        tree.release()
+        with counted_tokens() as read:
+            found = list(choice_scores(tree, items, batch_size=batch_size))
+        assert_equal(tiny_model, items, found)
+        assert sum(read) == len(shots) + len(documents) * 25 + len(items) * 2
+
+
+def test_an_error_of_the_source_comes_after_all_that_was_before_it(tiny_model: LanguageModel) -> None:
     def items() -> Iterator[Choices]:
-        nonlocal taken
-        for length in (10, 20, 110, 10, 10):
-            taken += 1
-            yield Choices((30 + length,) * length, ((1,),))
+        for number in range(20):
+            yield Choices((30 + number % 3,) * 20 + (60 + number,), ((1,),))
+        raise DataError("Row 21 can't be read.")
 
-    scored = choice_scores(PrefixTree(tiny_model), items(), batch_size=8)
-    next(scored)
-    assert taken == 3  # the long text wasn't read with the two before it
-    next(scored)
-    next(scored)
-    assert taken == 3
-    assert len(list(scored)) == 2
+    scored = choice_scores(PrefixTree(tiny_model), items(), batch_size=2)
+    assert len([next(scored) for _ in range(20)]) == 20
+    with pytest.raises(DataError, match="Row 21"):
+        next(scored)
 
 
 def test_positions_that_depend_on_the_length_share_nothing_beyond_it(tiny_model: LanguageModel) -> None:

@@ -18,6 +18,7 @@ from gptapps.evaluation.evaluate import EvaluationOptions
 from gptapps.evaluation.plan import Plan
 from gptapps.evaluation.run import Run
 from gptapps.examples import Example
+from gptapps.metrics import confusion_matrix
 from gptapps.pipelines import options as pipeline_options
 from gptapps.pipelines.factory import SetupOptions
 from gptapps.pipelines.generation import GenerationPipeline
@@ -78,6 +79,27 @@ def test_the_scores_are_those_of_the_metrics_on_the_written_lines(task: str, row
     assert report.score("brier").value == pytest.approx(mean)
     with pytest.raises(UnknownNameError, match="Did you mean 'brier'"):
         report.score("breir")
+
+
+def test_the_report_counts_labels_against_labels(task: str, rows: Path, model: LanguageModel) -> None:
+    report = evaluate(task, rows, model=model, seed=3)
+    lines = lines_of(report.folder)
+    labels = json.loads((report.folder / "manifest.json").read_text("utf-8"))["options"].get("labels")
+    expected = confusion_matrix(
+        [line["prediction"]["label"] for line in lines], [line["gold"] for line in lines], labels, seed=3
+    )
+    assert report.confusion_matrix is not None
+    assert report.confusion_matrix.as_dict() == expected.as_dict()
+    assert json.loads((report.folder / "report.json").read_text("utf-8"))["confusion_matrix"] == expected.as_dict()
+
+
+def test_the_manifest_holds_the_wording_of_the_prompts(tmp_path: Path, tiny_chat: LanguageModel) -> None:
+    report = evaluate("sentiment", sample_of("sentiment"), model=tiny_chat, system="Be brief.", limit=1)
+    prompt = json.loads((report.folder / "manifest.json").read_text("utf-8"))["prompt"]
+    definition = resolve_task("sentiment")
+    assert prompt["system"] == "Be brief."
+    assert prompt["prompts"]["prompts"]["en"]["user"] == definition.prompt_texts("en").user
+    assert prompt["prompts"]["prompts"]["zh"]["plain"] == definition.prompt_texts("zh").plain
 
 
 def test_a_line_holds_prompt_prediction_gold_and_scores(task: str, rows: Path, model: LanguageModel) -> None:

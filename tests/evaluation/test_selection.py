@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gptapps.datasets import Row
+from gptapps.datasets import Row, read_rows
 from gptapps.errors import DataError, OptionError
 from gptapps.evaluation.evaluators import (
     AnswerEvaluator,
@@ -21,6 +22,7 @@ from gptapps.evaluation.evaluators import (
     SummarizationEvaluator,
     TranslationEvaluator,
 )
+from gptapps.evaluation.preparations import joined_articles
 from gptapps.evaluation.selection import (
     Reading,
     RowChecker,
@@ -171,6 +173,32 @@ def test_separators_are_left_out(tmp_path: Path) -> None:
     file.write_text('{"text": " "}\n{"text": "Words."}\n{"text": ""}\n', "utf-8")
     source = read_source(file, Reading(prepare="skip_empty"))
     assert [row.fields["text"] for _, row in source.rows] == ["Words."]
+
+
+def test_lines_become_articles_that_are_read_from_where_they_begin(tmp_path: Path) -> None:
+    lines = [
+        "Before any title . \n", "", " = Boats = \n", "", " They float . \n", "",
+        " = = Sails = = \n", "", " Of cloth . \n", " = no title = \n", " as no line around it is empty . \n", "", " = Ships = \n", "", " They sail . \n",
+    ]  # fmt: skip
+    file = tmp_path / "a.jsonl"
+    file.write_text("".join(json.dumps({"line": line}) + "\n" for line in lines), "utf-8")
+    source = read_source(file, Reading(prepare="articles", columns={"text": "line"}))
+    assert [(number, row.fields["line"][:12], row.where) for number, row in source.rows] == [
+        (0, "Before any t", f"{file}:1"),
+        (1, " \n = Boats =", f"{file}:2"),
+        (2, " \n = Ships =", f"{file}:12"),
+    ]
+    whole = "".join(str(row.fields["line"]) for _, row in source.rows)
+    assert whole == "".join(line or " \n" for line in lines)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_lines_as_the_hub_has_them_become_the_articles_that_the_copy_has(split: str, data_root: Path) -> None:
+    articles = [str(row.fields["text"]) for row in read_rows(data_root / "lm" / "wikitext2" / f"{split}.jsonl")]
+    lines = "".join(articles).split("\n")[:-1]
+    rows = [Row({"text": f"{line}\n" if line.strip() else ""}, f"{split}:{n}") for n, line in enumerate(lines, 1)]
+    assert [row.fields["text"] for row in joined_articles(rows, "text")] == articles
 
 
 def test_a_shot_without_an_answer_is_refused_with_its_place() -> None:

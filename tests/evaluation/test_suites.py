@@ -103,7 +103,7 @@ def test_an_entry_states_limit_seed_and_shots(suite: Suite, entry: Entry) -> Non
 @pytest.mark.parametrize(("suite", "entry"), [case for case in ENTRIES if case.values[0].name != "smoke"])
 def test_a_set_has_a_copy_or_a_hub_id(suite: Suite, entry: Entry) -> None:
     assert entry.local is not None
-    assert entry.hub is not None or entry.name == "multi30k_en-fr"
+    assert entry.hub is not None
 
 
 @pytest.mark.data

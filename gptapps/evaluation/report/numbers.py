@@ -8,19 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from gptapps.evaluation.recorded import RecordedRun, predicted_label
+from gptapps.evaluation.recorded import RecordedRun
 from gptapps.evaluation.report.plots import LengthBin
 from gptapps.evaluation.run_folder import Finished
 from gptapps.evaluation.tables import digits_of
 from gptapps.metrics.calibration import ReliabilityBin, reliability_bins
 from gptapps.metrics.confidence import FloatArray, bootstrap_values, exact_sums, percentile_interval
-from gptapps.metrics.confusion import ConfusionMatrix, confusion_matrix
 from gptapps.metrics.score import Metric, Score
 
 _MOST_LENGTHS = 8
 _LEAST_EXAMPLES = 10  # of about one length
 _RESAMPLES = 500
-_MOST_LABELS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +82,6 @@ def cell(
         return round(100 * (min(max(number, scale[0]), scale[1]) - scale[0]) / (scale[1] - scale[0]), 2)
 
     return Cell(text(value) or "", text(low), text(high), place(value), place(low), place(high))
-
-
-def labels_counted(run: RecordedRun) -> ConfusionMatrix | None:
-    """Return the confusion matrix of a run whose examples all have the same labels to choose from; else None."""
-    predictions, golds = _labelled(run)
-    if not predictions or len({frozenset(one["scores"]) for one in predictions}) > 1:
-        return None
-    labels = run.manifest["options"].get("labels") or sorted(predictions[0]["scores"])
-    if len(labels) > _MOST_LABELS or not set(golds) <= set(labels):
-        return None
-    return confusion_matrix([predicted_label(one) for one in predictions], golds, labels)
 
 
 def reliability(run: RecordedRun) -> tuple[ReliabilityBin, ...]:

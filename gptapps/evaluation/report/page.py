@@ -12,13 +12,13 @@ import jinja2
 
 from gptapps.cache_files import durable
 from gptapps.errors import ResourceError
+from gptapps.evaluation.counted_labels import counted_labels
 from gptapps.evaluation.recorded import RecordedRun, read_run
 from gptapps.evaluation.report.cards import Card, prediction_view, score_texts, worst_and_best
 from gptapps.evaluation.report.numbers import (
     by_length,
     calibration_gap,
     input_length,
-    labels_counted,
     reliability,
     score_rows,
 )
@@ -26,6 +26,7 @@ from gptapps.evaluation.report.plots import LengthBin, length_plot, reliability_
 from gptapps.evaluation.report.prompts import SharedPrompt
 from gptapps.evaluation.run_folder import Finished
 from gptapps.evaluation.tables import interval_text
+from gptapps.metrics.confusion import ConfusionMatrix
 from gptapps.metrics.score import installed_version
 from gptapps.registry import METRICS
 
@@ -83,7 +84,7 @@ def run_page(run: RecordedRun) -> str:
             "columns": [run.model, *(name.replace("_", " ") for name in run.baselines)],
             "rows": score_rows(run.scores, list(run.baselines.values())),
             "counts": _counts(run.report["counts"]),
-            "confusion": labels_counted(run),
+            "confusion": _confusion(run),
             "reliability": _reliability(run),
             "length": _length(run),
             "shared": shared,
@@ -125,6 +126,11 @@ def _plain_text(value: Any) -> str:
     if isinstance(value, list) and not any(isinstance(item, Mapping | list) for item in value):
         return ", ".join(map(str, value))
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=1)
+
+
+def _confusion(run: RecordedRun) -> ConfusionMatrix | None:
+    golds = [example.gold for example in run.examples]
+    return counted_labels(run.outputs, golds, run.manifest["options"].get("labels"), seed=run.seed)
 
 
 def _headline(run: RecordedRun) -> str:

@@ -16,7 +16,7 @@ from gptapps.cli.app import run as command
 from gptapps.errors import DataError, ResourceError
 from gptapps.evaluation.recorded import read_run
 from gptapps.evaluation.report.cards import prediction_view, worst_and_best
-from gptapps.evaluation.report.numbers import by_length, calibration_gap, cell, labels_counted, reliability, score_rows
+from gptapps.evaluation.report.numbers import by_length, calibration_gap, cell, reliability, score_rows
 from gptapps.evaluation.report.page import run_page, write_page, write_report
 from gptapps.evaluation.report.plots import LengthBin, length_plot
 from gptapps.metrics.score import Score
@@ -83,17 +83,23 @@ def test_one_example_is_enough(tmp_path: Path) -> None:
     assert "Score against input length" not in page
 
 
+def test_labels_are_counted_with_their_intervals(tmp_path: Path) -> None:
+    page = run_page(read_run(sentiment_run(tmp_path / "run", options={"labels": ["positive", "negative"]})))
+    cells = re.findall(r'--share: [\d.]+">(\d+)<span class="range">(\d+)–(\d+)</span>', page)
+    assert [int(count) for count, _, _ in cells] == [15, 0, 15, 0]
+    assert cells[1][1:] == cells[3][1:] == ("0", "0")
+    assert all(int(low) < 15 < int(high) for _, low, high in cells[::2])
+    assert "confusion_matrix|labels:positive,negative|n:30|bootstrap:1000|" in page
+
+
 def test_labels_are_counted_where_all_examples_choose_from_the_same(tmp_path: Path) -> None:
-    run = read_run(sentiment_run(tmp_path / "run", options={"labels": ["positive", "negative"]}))
-    matrix = labels_counted(run)
-    assert matrix is not None
-    assert (matrix.labels, matrix.counts.tolist()) == (("positive", "negative"), [[15, 0], [15, 0]])
     own = [label("a", 0.7, ("a", "b")), label("c", 0.7, ("c", "d"))]
     choices = read_run(write_run(tmp_path / "choices", own, ["a", "d"], ["accuracy"]))
-    assert labels_counted(choices) is None
+    assert "Confusion matrix" not in run_page(choices)
     assert sum(one.count for one in reliability(choices)) == 2
     texts = read_run(write_run(tmp_path / "texts", [summary("a")], [("a",)], ["rouge1"]))
-    assert (labels_counted(texts), reliability(texts)) == (None, ())
+    assert "Confusion matrix" not in run_page(texts)
+    assert reliability(texts) == ()
 
 
 def test_the_gap_of_the_reliability_diagram_is_the_calibration_error(tmp_path: Path) -> None:
