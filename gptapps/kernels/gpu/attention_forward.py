@@ -34,10 +34,13 @@ from gptapps.kernels.gpu.attention_tiles import (
 from gptapps.kernels.gpu.launching import cdiv, on_device
 from gptapps.kernels.visibility import Visibility
 
+PART = tl.constexpr(128)
+"""Channels of a head that are multiplied at once where a whole float32 head is too large."""
+
 
 @triton.jit
 def _walk(  # type: ignore[no-untyped-def]
-    state, q, K, V, Mask, stride_k, stride_v, stride_mask,
+    state, q, Q, K, V, Mask, stride_q, stride_k, stride_v, stride_mask,
     begin, end, keys, prefix, queries, start, offset, scale, window, cap,
     CAUSAL: tl.constexpr, WINDOW: tl.constexpr, PREFIX: tl.constexpr, CAP: tl.constexpr, MASKED: tl.constexpr,
     D: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
@@ -45,8 +48,15 @@ def _walk(  # type: ignore[no-untyped-def]
     out, top, total = state
     rows = start + tl.arange(0, BLOCK_M)
     for first in tl.range(begin, end, BLOCK_N):
-        k = load_tokens(K, first, keys, stride_k, D, BLOCK_N, BLOCK_D, MASKED)
-        scores = multiply(q, tl.trans(k))  # (BLOCK_M, BLOCK_N)
+        if q is None:
+            scores = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
+            for part in tl.static_range(BLOCK_D // PART):
+                some_q = load_tokens(Q + part * PART, start, queries, stride_q, D - part * PART, BLOCK_M, PART, True)
+                some_k = load_tokens(K + part * PART, first, keys, stride_k, D - part * PART, BLOCK_N, PART, MASKED)
+                scores = multiply(some_q, tl.trans(some_k), scores)
+        else:
+            k = load_tokens(K, first, keys, stride_k, D, BLOCK_N, BLOCK_D, MASKED)
+            scores = multiply(q, tl.trans(k))  # (BLOCK_M, BLOCK_N)
         factor = scale * LOG2_E
         if CAP:
             scores = squash(scores * scale, cap)
@@ -110,7 +120,10 @@ def attention_forward_kernel(  # type: ignore[no-untyped-def]
     LogSum = start_of(LogSum, row * tl.num_programs(1), 0, first_query, T, 0, 1, PACKED) + tl.cast(head, tl.int64) * T
     if Mask is not None:
         Mask = start_of(Mask, row, head, 0, stride_mask_row, stride_mask_head, 0, False)
-    q = load_tokens(Q, start, queries, stride_q, D, BLOCK_M, BLOCK_D, True)
+    if Q.dtype.element_ty == tl.float32 and BLOCK_D > PART:
+        q = None  # too much for the registers, in the three parts of full precision: read with each tile of keys
+    else:
+        q = load_tokens(Q, start, queries, stride_q, D, BLOCK_M, BLOCK_D, True)
     rows = start + tl.arange(0, BLOCK_M)
     out = tl.zeros((BLOCK_M, BLOCK_D), tl.float32)
     if Sinks is None:
@@ -126,18 +139,18 @@ def attention_forward_kernel(  # type: ignore[no-untyped-def]
     state = (out, top, total)
     if WINDOW:
         state = _walk(
-            state, q, K, V, Mask, stride_k, stride_v, stride_mask, begin, tl.minimum(full_begin, end),
+            state, q, Q, K, V, Mask, stride_q, stride_k, stride_v, stride_mask, begin, tl.minimum(full_begin, end),
             keys, prefix, queries, start, offset, scale, window, cap,
             CAUSAL, WINDOW, PREFIX, CAP, True, D, BLOCK_D, BLOCK_M, BLOCK_N,
         )  # fmt: skip
     if Mask is None:
         state = _walk(
-            state, q, K, V, Mask, stride_k, stride_v, stride_mask, full_begin, full_end,
+            state, q, Q, K, V, Mask, stride_q, stride_k, stride_v, stride_mask, full_begin, full_end,
             keys, prefix, queries, start, offset, scale, window, cap,
             CAUSAL, WINDOW, PREFIX, CAP, False, D, BLOCK_D, BLOCK_M, BLOCK_N,
         )  # fmt: skip
     out, top, total = _walk(
-        state, q, K, V, Mask, stride_k, stride_v, stride_mask, full_end, end,
+        state, q, Q, K, V, Mask, stride_q, stride_k, stride_v, stride_mask, full_end, end,
         keys, prefix, queries, start, offset, scale, window, cap,
         CAUSAL, WINDOW, PREFIX, CAP, True, D, BLOCK_D, BLOCK_M, BLOCK_N,
     )  # fmt: skip

@@ -126,7 +126,7 @@ CASES: dict[str, Callable[[], Call]] = {
     "packed, both ways": lambda: packed_call([5, 40], causal=False),
     **{
         f"heads of {size}": partial(call_of, (1, 2, 1, 19, 35, size), Visibility(causal=True))
-        for size in (8, 80, 96, 256)
+        for size in (8, 80, 96, 200, 256)
     },
     **{str(dtype): partial(call_of, SMALL, Visibility(causal=True), dtype) for dtype in TOLERANCES},
 }
