@@ -57,7 +57,7 @@ class Step:
         self.shared = self._shared_keys(rows.prefixes) if rows and not self.fresh else ()
         self.decoding = self._decoding_keys(rows) if rows and tokens == 1 and not self.fresh else None
         self._visible: dict[tuple[int | None, bool], Visibility] = {}
-        self._segment_visible: dict[tuple[int, int, bool], Visibility] = {}
+        self._segment_visible: dict[tuple[int, int | None, bool], Visibility] = {}
         self._rotations: dict[RotaryConfig, tuple[Tensor, Tensor]] = {}
 
     def rotation(self, rotary: RotaryConfig) -> tuple[Tensor, Tensor]:
@@ -80,20 +80,32 @@ class Step:
         return self._visible[key]
 
     def segment_visible(self, shared: SharedKeys, window: int | None, *, described: bool) -> Visibility:
-        """Return which keys of a shared segment, all of which lie behind, each new token may look at."""
-        if window is None:
-            return Visibility()
+        """Return which keys of a shared segment, all of which lie behind, each new token may look at.
+
+        Args:
+            shared: the segment and its rows.
+            window: of the layer.
+            described: for all rows of the batch, by lengths, instead of a mask for those that stand behind the segment.
+        """
         key = (id(shared.segment), window, described)
         if key not in self._segment_visible:
-            positions = self.positions if shared.rows is None else self.positions[shared.rows]
             if described:
-                offsets = positions[:, 0] - shared.segment.start
-                self._segment_visible[key] = Visibility(causal=True, window=window, offsets=offsets)
+                self._segment_visible[key] = self._described_segment(shared, window)
+            elif window is None:
+                self._segment_visible[key] = Visibility()
             else:
+                positions = self.positions if shared.rows is None else self.positions[shared.rows]
                 keys = torch.arange(shared.segment.start, shared.segment.end, device=self.device)
                 mask = (positions.unsqueeze(-1) - keys < window).unsqueeze(1)
                 self._segment_visible[key] = Visibility(mask=mask)
         return self._segment_visible[key]
+
+    def _described_segment(self, shared: SharedKeys, window: int | None) -> Visibility:
+        seen = None if shared.rows is None else SeenKeys.of(shared, len(self.positions), self.device).lengths
+        if window is None:
+            return Visibility(key_lengths=seen)
+        offsets = self.positions[:, 0] - shared.segment.start
+        return Visibility(causal=True, window=window, offsets=offsets, key_lengths=seen)
 
     def _described(self, window: int | None) -> Visibility:
         if self.branching is not None:
@@ -225,19 +237,17 @@ class Attention(nn.Module):
 
     def _with_segments(self, q: Tensor, total: tuple[Tensor, Tensor], step: Step, *, described: bool) -> Tensor:
         for shared in step.shared:
+            rows = None if described else shared.rows  # a kernel passes over the rows that see nothing of a segment
             part = kernels.partial_attention(
-                q if shared.rows is None else q[shared.rows],
+                q if rows is None else q[rows],
                 shared.segment.keys[self.layer].unsqueeze(0),
                 shared.segment.values[self.layer].unsqueeze(0),
                 scale=self.scale,
                 visible=step.segment_visible(shared, self.window, described=described),
             )
-            if shared.rows is None:
+            if rows is None:
                 total = kernels.merge_attention(total, part)
             else:
-                merged = kernels.merge_attention((total[0][shared.rows], total[1][shared.rows]), part)
-                total = (
-                    total[0].index_copy(0, shared.rows, merged[0]),
-                    total[1].index_copy(0, shared.rows, merged[1]),
-                )
+                merged = kernels.merge_attention((total[0][rows], total[1][rows]), part)
+                total = total[0].index_copy(0, rows, merged[0]), total[1].index_copy(0, rows, merged[1])
         return total[0].to(q.dtype)

@@ -6,6 +6,7 @@ kernels on a GPU, plain PyTorch elsewhere (:mod:`gptapps.kernels.dispatch`).
 
 from gptapps.kernels.activations import gated_activation, plain_activation
 from gptapps.kernels.attention import attention, packed_attention, partial_attention
+from gptapps.kernels.attention_merge import merge_attention
 from gptapps.kernels.decode_attention import SharedPrefix, decode_attention
 from gptapps.kernels.linear_cross_entropy import linear_cross_entropy
 from gptapps.kernels.low_rank_linear import low_rank_linear
@@ -17,7 +18,7 @@ from gptapps.kernels.quantized_linear import (
     quantize_weight,
     quantized_linear,
 )
-from gptapps.kernels.reference import linear, merge_attention
+from gptapps.kernels.reference import linear
 from gptapps.kernels.rotary import rotary
 from gptapps.kernels.sampling import sample
 from gptapps.kernels.visibility import Visibility

@@ -1,8 +1,9 @@
-"""The whole backbone on Triton's interpreter gives what it gives on plain PyTorch."""
+"""The whole backbone on Triton's interpreter gives what it gives on plain PyTorch, with no step of the latter."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from itertools import product
 
 import pytest
@@ -19,7 +20,35 @@ pytest.importorskip("triton")
 # numpy, which interprets, warns where exp reaches infinity and the result is right.
 pytestmark = pytest.mark.filterwarnings("ignore:overflow encountered in exp")
 
+REFERENCES = {
+    "reference": [
+        "layer_norm", "rms_norm", "rotary", "plain_activation", "gated_activation", "attention", "packed_attention",
+        "partial_attention", "merge_attention",
+    ],
+    "attention": ["masked_attention", "open_attention"],
+    "attention_operator": ["masked_attention", "masked_attention_backward"],
+    "norms": ["norm", "norm_backward"],
+    "reference_decode": ["decode_attention"],
+}  # fmt: skip
+"""Module of :mod:`gptapps.kernels` -> the functions of plain PyTorch that it calls where no kernel answers."""
+
 TOLERANCE = 1e-4  # of hidden states that are of the order of 1, in float32
+
+
+@pytest.fixture
+def on_kernels_alone(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Make Triton answer from here on, and every call of a reference an error."""
+
+    def refused(*_: object, **__: object) -> None:
+        raise AssertionError("plain PyTorch answered in a kernel's place")
+
+    def switch() -> None:
+        monkeypatch.setenv(VARIABLE, "triton")
+        for module, names in REFERENCES.items():
+            for name in names:
+                monkeypatch.setattr(import_module(f"gptapps.kernels.{module}"), name, refused)
+
+    return switch
 
 
 def prefill(backbone: GPTBackbone) -> list[Tensor]:
@@ -81,18 +110,18 @@ def test_hidden_states_are_those_of_the_reference(
     name: str,
     reading: Callable[[GPTBackbone], list[Tensor]],
     tiny: Callable[[str], TinyModel],
-    monkeypatch: pytest.MonkeyPatch,
+    on_kernels_alone: Callable[[], None],
 ) -> None:
     backbone = tiny(name).backbone
     expected = reading(backbone)
-    monkeypatch.setenv(VARIABLE, "triton")
+    on_kernels_alone()
     for states, plain in zip(reading(backbone), expected, strict=True):
         torch.testing.assert_close(states, plain, atol=TOLERANCE, rtol=TOLERANCE)
 
 
 @pytest.mark.parametrize(("name", "mixed"), [("gpt2", False), ("mistral", False), ("mistral", True)])
 def test_gradients_are_those_of_the_reference(
-    name: str, mixed: bool, tiny: Callable[[str], TinyModel], monkeypatch: pytest.MonkeyPatch
+    name: str, mixed: bool, tiny: Callable[[str], TinyModel], on_kernels_alone: Callable[[], None]
 ) -> None:
     backbone = tiny(name).backbone
     tokens = random_tokens(1, 15)[0]
@@ -103,7 +132,7 @@ def test_gradients_are_those_of_the_reference(
             return list(torch.autograd.grad(states.square().sum(), list(backbone.parameters())))
 
     expected = gradients()
-    monkeypatch.setenv(VARIABLE, "triton")
+    on_kernels_alone()
     for gradient, plain in zip(gradients(), expected, strict=True):
         scale, tolerance = max(float(plain.abs().max()), 1.0), 0.1 if mixed else TOLERANCE  # bfloat16 has 8 bits
         torch.testing.assert_close(gradient / scale, plain / scale, atol=tolerance, rtol=tolerance)

@@ -177,8 +177,10 @@ def test_separators_are_left_out(tmp_path: Path) -> None:
 
 def test_lines_become_articles_that_are_read_from_where_they_begin(tmp_path: Path) -> None:
     lines = [
-        "Before any title . \n", "", " = Boats = \n", "", " They float . \n", "",
-        " = = Sails = = \n", "", " Of cloth . \n", " = no title = \n", " as no line around it is empty . \n", "", " = Ships = \n", "", " They sail . \n",
+        "Before any title . \n", "",
+        " = Boats = \n", "", " They float . \n", "", " = = Sails = = \n", "", " Of cloth . \n",
+        " = no title = \n", " as no line around it is empty . \n", "",
+        " = Ships = \n", "", " They sail . \n",
     ]  # fmt: skip
     file = tmp_path / "a.jsonl"
     file.write_text("".join(json.dumps({"line": line}) + "\n" for line in lines), "utf-8")

@@ -7,6 +7,7 @@ from ahead_of_time import Case
 from torch import Tensor
 
 from gptapps.kernels.gpu.activations import activate, activate_backward
+from gptapps.kernels.gpu.attention_merge import merge
 from gptapps.kernels.gpu.linear_cross_entropy import Terms, loss_and_gradients
 from gptapps.kernels.gpu.rotary import rotate
 
@@ -37,7 +38,16 @@ def lost(vocabulary: int, terms: Terms, dtype: torch.dtype) -> None:
     loss_and_gradients(hidden, weight, None, targets, weights, targets, terms, None, (True, True, False), dtype)
 
 
+def merged(heads: int, size: int) -> None:
+    parts = [empty(4, 512, heads, size, dtype=FP32).transpose(1, 2) for _ in range(2)]
+    log_sums = [empty(4, heads, 512, 1, dtype=FP32) for _ in range(2)]
+    merge(parts[0], log_sums[0], parts[1], log_sums[1])
+
+
 CASES = [
+    Case("merge-d64", lambda: merged(9, 64)),
+    Case("merge-d128", lambda: merged(32, 128)),
+    Case("merge-d256", lambda: merged(4, 256)),
     Case("bf16-llama", lambda: turned(40, 128, 128, False, False, BF16)),
     Case("bf16-llama-back", lambda: turned(12, 64, 64, False, True, BF16)),
     Case("bf16-gptj", lambda: turned(32, 256, 64, True, False, BF16)),

@@ -9,6 +9,7 @@ from benchmarks.speed.gpu.operations.activations import ACTIVATIONS
 from benchmarks.speed.gpu.operations.attention import ATTENTION
 from benchmarks.speed.gpu.operations.decode import DECODE
 from benchmarks.speed.gpu.operations.loss import LOSS
+from benchmarks.speed.gpu.operations.merge import MERGE
 from benchmarks.speed.gpu.operations.norms import NORMS
 from benchmarks.speed.gpu.operations.quantized import QUANTIZED
 from benchmarks.speed.gpu.operations.rotary import ROTARY
@@ -18,10 +19,10 @@ from benchmarks.speed.gpu.work import Operation
 OPERATIONS: Mapping[str, Operation] = MappingProxyType(
     {
         operation.name: operation
-        for operation in (ATTENTION, DECODE, NORMS, ACTIVATIONS, LOSS, ROTARY, QUANTIZED, SAMPLING)
+        for operation in (ATTENTION, MERGE, DECODE, NORMS, ACTIVATIONS, LOSS, ROTARY, QUANTIZED, SAMPLING)
     }
 )
 """By name, in the order in which they are checked."""
 
-PLAIN = frozenset({"linear", "low_rank_linear", "merge_attention"})
-"""What has no kernel of its own: matrix products of the vendor's library, and a few elementwise steps."""
+PLAIN = frozenset({"linear", "low_rank_linear"})
+"""What has no kernel of its own: matrix products of the vendor's library."""
