@@ -22,6 +22,7 @@ from gptapps.heads.language_model import LanguageModelHead
 from gptapps.pipelines.base import Setup
 from gptapps.training.class_weights import example_weights
 from gptapps.training.data import gold_labels
+from gptapps.training.dropout import install_dropout
 from gptapps.training.gradient_options import (
     VIRTUAL_TOKENS,
     FullOptions,
@@ -94,6 +95,7 @@ class FullMethod:
     def fit(self, job: Job) -> FittedByGradients:
         """Learn the weights; raises as :meth:`LoraMethod.fit` does."""
         model = model_anew(job.model, own_memory=True)
+        install_dropout(model.backbone, job.options.get("dropout", 0.0))
         learned = _learn(job, model, _settings(job, learning_rate=3e-5))
         return fitted(job, model, learned, whole=True)
 
@@ -111,6 +113,7 @@ class PromptMethod:
         model.backbone.requires_grad_(False)
         opening = install_virtual_tokens(model.backbone, _first_prompt(job, model))
         model = replace(model, opening=opening)
+        install_dropout(model.backbone, job.options.get("dropout", 0.0))
         learned = _learn(job, model, _settings(job, learning_rate=1e-2))
         virtual = model.backbone.token_embedding.get_parameter("virtual").detach().clone()
         return fitted(job, model, learned, whole=False, virtual=virtual)

@@ -44,6 +44,13 @@ class GradientOptions(TypedDict, total=False):
     label_smoothing: Annotated[
         Share, Field(description="share of the probability that whatever isn't right may have; 0")
     ]
+    dropout: Annotated[
+        Share,
+        Field(
+            description="share left out while training: of what the updates see (lora; 0.05), of what every layer adds "
+            "(full, prompt; 0)"
+        ),
+    ]
     clip: Annotated[float, Field(gt=0, description="the most that a gradient's norm may be; 1")]
     evaluations: Annotated[int, Field(ge=1, description="tries on the validation examples in each epoch; 1")]
     validation_limit: Annotated[int, Field(ge=1, description="validation examples of each try; 200")]
@@ -64,7 +71,6 @@ class LoraOptions(FullOptions, total=False):
 
     rank: Annotated[int, Field(ge=1, description="of the updates; 16")]
     alpha: Annotated[float, Field(gt=0, description="the updates are multiplied by alpha / rank; twice the rank")]
-    dropout: Annotated[Share, Field(description="share of the inputs that the updates don't see while training; 0.05")]
     targets: Annotated[
         Sequence[str],
         Field(min_length=1, description="what is adapted: all, attention, feed_forward, or names such as q_proj; all"),

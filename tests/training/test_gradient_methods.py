@@ -18,13 +18,14 @@ from transformers import AutoModelForCausalLM
 
 from gptapps import evaluate, kernels, pipeline
 from gptapps.decoding.language_model import LanguageModel
-from gptapps.decoding.trained_adapters import with_low_rank, with_virtual_tokens
+from gptapps.decoding.trained_adapters import model_anew, with_low_rank, with_virtual_tokens
 from gptapps.errors import OptionError
 from gptapps.heads.language_model import LanguageModelHead
 from gptapps.pipelines.base import Setup
 from gptapps.pipelines.classification import ClassificationPipeline
 from gptapps.task_catalog import resolve_task
 from gptapps.trained_model import TrainedModel
+from gptapps.training.dropout import install_dropout
 from gptapps.training.finetune import finetune
 from gptapps.training.gradient_methods import FittedByGradients, FullMethod, LoraMethod, PromptMethod
 from gptapps.training.lessons import Lesson
@@ -96,8 +97,6 @@ def test_the_model_that_is_kept_is_the_one_that_was_best(
 def test_what_was_trained_loads_in_transformers(name: str, tiny_base: LanguageModel, tmp_path: Path) -> None:
     kind = "lora" if name == "merged" else name
     call = {**METHODS[kind][1], "epochs": 2, **({"merge": True} if name == "merged" else {})}
-    if kind != "lora":
-        del call["dropout"]
     data = write_rows(tmp_path / "rows.jsonl", [{"text": f"{n} sun", "label": "wc"[n % 2]} for n in range(12)])
     finetune("classify", data, output=tmp_path / "out", method=kind, model=tiny_base.name, **call)
     if name in ("lora", "prompt"):
@@ -162,6 +161,37 @@ def test_the_same_training_gives_the_same_weights(tiny_base: LanguageModel, tmp_
         one.write(folder / "written")
         written.append((folder / "written" / "adapter_model.safetensors").read_bytes())
     assert written[0] == written[1]
+
+
+@pytest.mark.parametrize("name", ["full", "prompt"])
+def test_dropout_leaves_out_a_share_while_learning_and_nothing_afterwards(
+    name: str, tiny_base: LanguageModel, tmp_path: Path
+) -> None:
+    method, options = METHODS[name]
+    losses = {}
+    for share in (0.0, 0.3, 0.3):
+        folder = tmp_path / f"{share}-{len(losses)}"
+        folder.mkdir()
+        call = {**options, "epochs": 1, "dropout": share}
+        one = method.fit(job(colours(folder, 16), tiny_base, folder, **call))
+        losses.setdefault(share, []).append([row["loss"] for row in one.learned.updates])
+        assert torch.equal(logits(one.model), logits(one.model))
+        (folder / "written").mkdir()
+        one.write(folder / "written")
+    assert losses[0.3][0] == losses[0.3][1]  # drawn anew for each update, the same in every run
+    assert losses[0.0][0][0] != losses[0.3][0][0]
+
+
+def test_dropout_keeps_the_mean_of_what_a_layer_adds(tiny_base: LanguageModel) -> None:
+    backbone = model_anew(tiny_base, own_memory=True).backbone
+    layer, step = backbone.blocks[0].feed_forward, torch.ones(1, 4000, backbone.config.channels)
+    plain = layer(step)
+    install_dropout(backbone, 0.25)
+    assert torch.equal(layer(step), plain)
+    torch.manual_seed(0)
+    dropped = layer.train()(step)
+    assert (dropped == 0).float().mean().item() == pytest.approx(0.25, abs=0.01)
+    torch.testing.assert_close(dropped[dropped != 0], (plain / 0.75)[dropped != 0])
 
 
 FLOATS = ("boat", "cork")
