@@ -15,6 +15,7 @@ from gptapps.decoding.token_steps import TokenSteps
 from gptapps.errors import InputTooLongError
 
 _PADDED_TOKENS = 4096  # the most that one joint prefill may encode, padding included
+_SORTED_BATCHES = 2  # of so many, the longest enter first; what is done early waits for the others, and a kill loses it
 _SHORT_TOKENS = 32  # prompts up to this length are read together whatever their lengths
 
 
@@ -94,7 +95,8 @@ class BatchRun:
     def _arrange(self) -> None:
         """Put those that wait into the order to read them in."""
         waiting = sorted(self.waiting, key=lambda entry: entry.index)
-        order = reading_order([entry.request.tokens for entry in waiting])
+        block = self.batch_size * _SORTED_BATCHES
+        order = reading_order([entry.request.tokens for entry in waiting], block=block)
         self.waiting = [_Waiting(waiting[place].index, waiting[place].request, shared) for place, shared in order]
         self.is_arranged = True
 

@@ -92,7 +92,7 @@ def _next_batch(tree: PrefixTree, waiting: Mapping[int, Choices], latest: Tokens
     """Return the numbers of the items to read next: first those that begin as ``latest``, the last text read, does."""
     most = pass_tokens(tree.model.backbone)
     numbers = [-1, *waiting]
-    order = reading_order([latest, *(item.text for item in waiting.values())], longest_first=False)
+    order = reading_order([latest, *(item.text for item in waiting.values())], block=1)
     batch: list[int] = []
     size = 0
     previous: Tokens = ()

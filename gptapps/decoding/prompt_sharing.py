@@ -29,7 +29,7 @@ class Prompt:
 
 
 def reading_order(
-    prompts: Sequence[Tokens], least: int = LEAST_SHARED, *, longest_first: bool = True
+    prompts: Sequence[Tokens], least: int = LEAST_SHARED, *, block: int | None = None
 ) -> list[tuple[int, int]]:
     """Return the prompts' numbers in the order to read them, each with the number of tokens that it shares.
 
@@ -38,8 +38,8 @@ def reading_order(
     Args:
         prompts: ids of each.
         least: shared tokens below which prompts aren't a family.
-        longest_first: families, and the prompts of a family, come the longest first, so that little is padded;
-            otherwise they come as their first members stand among the prompts.
+        block: of so many prompts, as they were given, the longest comes first, so that little is padded; families come
+            by their first member. None makes one block of all, and 1 keeps the order given.
 
     Example:
         >>> reading_order([(1, 2, 3, 4), (7, 8, 9, 5, 6), (1, 2, 3, 5, 6, 7)], least=2)
@@ -49,8 +49,8 @@ def reading_order(
     common = [shared_length(prompts[first], prompts[second]) for first, second in pairwise(ordered)]
     found: list[tuple[int, int]] = []
 
-    def rank(number: int) -> tuple[int, int]:
-        return (-len(prompts[number]) if longest_first else 0, number)
+    def rank(number: int) -> tuple[int, int, int]:
+        return number // block if block else 0, -len(prompts[number]), number
 
     def visit(first: int, behind: int, depth: int) -> None:
         borders = [place + 1 for place in range(first, behind - 1) if common[place] < depth + least]

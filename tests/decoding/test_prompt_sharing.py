@@ -66,6 +66,15 @@ def test_prompts_that_share_nothing_come_the_longest_first() -> None:
     assert reading_order(texts) == [(1, 0), (2, 0), (3, 0), (0, 0)]
 
 
+def test_only_prompts_of_a_block_change_places_for_their_length() -> None:
+    sizes = (5, 30, 40, 12, 50)
+    texts = [tuple(range(100 * place, 100 * place + size)) for place, size in enumerate(sizes)]
+    assert [number for number, _ in reading_order(texts, block=2)] == [1, 0, 2, 3, 4]
+    assert [number for number, _ in reading_order(texts, block=1)] == [0, 1, 2, 3, 4]
+    family = [*texts, texts[0] + tuple(range(900, 930)), (*texts[1], 7)]
+    assert [number for number, _ in reading_order(family, block=2)] == [1, 6, 0, 2, 3, 4, 5]
+
+
 @settings(max_examples=30)
 @given(
     st.lists(st.tuples(TEXTS, st.integers(0, 3)), min_size=1, max_size=8),
