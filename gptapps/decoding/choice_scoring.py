@@ -48,8 +48,7 @@ def choice_scores(tree: PrefixTree, items: Iterable[Choices], *, batch_size: int
 
     Up to eight batches of items are taken from the iterable ahead of what was yielded, so that those that begin alike
     are read one after the other, whatever stands between them. As many as fill one pass through the model are read
-    together, long ones alone, and each is yielded as soon as those before it are done, so that little is lost where
-    the work is cut off.
+    together, long ones alone, and each is yielded as soon as those before it are done.
 
     An error of the iterable, and an item that can't be read, is raised once everything before it was yielded.
 
@@ -95,7 +94,7 @@ def _next_batch(tree: PrefixTree, waiting: Mapping[int, Choices], latest: Tokens
     order = reading_order([latest, *(item.text for item in waiting.values())], block=1)
     batch: list[int] = []
     size = 0
-    previous: Tokens = ()
+    previous = latest  # which the tree still holds
     for place in [place for place, _ in order if place > 0][:batch_size]:
         item = waiting[numbers[place]]
         fresh = len(item.text) - shared_length(previous, item.text) + sum(map(len, item.continuations))

@@ -175,6 +175,16 @@ def test_documents_that_take_turns_are_read_once(tiny_model: LanguageModel) -> N
         assert sum(read) == len(shots) + len(documents) * 25 + len(items) * 2
 
 
+def test_batches_stay_full_behind_a_long_beginning(tiny_model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gptapps.decoding.choice_scoring.pass_tokens", lambda backbone: 50)
+    shots = tuple(range(100, 140))
+    items = [Choices((*shots, 200 + number, 7, 8, 9), ((300,),)) for number in range(20)]
+    with counted_tokens() as read:
+        list(choice_scores(PrefixTree(tiny_model), items, batch_size=8))
+    assert len(read) <= 1 + 3  # the first batch is cut short by the beginning, and no other
+    assert sum(read) == len(shots) + len(items) * 4
+
+
 def test_an_error_of_the_source_comes_after_all_that_was_before_it(tiny_model: LanguageModel) -> None:
     def items() -> Iterator[Choices]:
         for number in range(20):
