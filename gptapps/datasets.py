@@ -28,6 +28,7 @@ _SUFFIXES: dict[str, Format] = {
     ".tsv": "tsv",
     ".parquet": "parquet",
 }
+_MEDIA = ("Image", "Audio", "Video", "Pdf", "Nifti")  # classes of the package datasets, which decodes what they hold
 _HUB_ID = re.compile(r"hub:(?P<name>[\w.-]+(?:/[\w.-]+)?)(?:#(?P<config>[^:#]+))?:(?P<split>[^:#]+)")
 
 
@@ -206,7 +207,7 @@ def read_hub(name: str) -> Iterator[Row]:
         reason = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
         raise DataError(f"The data set {name} can't be fetched ({reason}): check its name and the network.") from None
     kinds = getattr(found, "features", None) or {}
-    if media := [column for column, kind in kinds.items() if hasattr(kind, "decode")]:
+    if media := [column for column, kind in kinds.items() if _is_media(kind)]:
         found, kinds = found.remove_columns(media), {name: kind for name, kind in kinds.items() if name not in media}
     names = {column: kind.names for column, kind in kinds.items() if getattr(kind, "names", None)}
     for number, values in enumerate(found, 1):
@@ -214,6 +215,11 @@ def read_hub(name: str) -> Iterator[Row]:
             if isinstance(value := values[column], int) and 0 <= value < len(names[column]):
                 values = {**values, column: names[column][value]}
         yield Row(_without_gaps(values), f"{name} row {number}")
+
+
+def _is_media(kind: Any) -> bool:
+    """Whether a column's kind, or that of its lists' items, is a picture, sound or the like, which is no example's."""
+    return type(kind).__name__ in _MEDIA or (hasattr(kind, "feature") and _is_media(kind.feature))
 
 
 def _hub_split(library: Any, name: str, config: str | None, split: str) -> Any:

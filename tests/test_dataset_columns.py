@@ -101,13 +101,19 @@ def test_a_missing_package_is_named_with_the_command_that_brings_it(
         list(read())
 
 
+class Image:
+    """Named like the kind of a column that holds pictures."""
+
+
 class Found(list[dict[str, Any]]):
     """What ``datasets`` returns, as far as it is looked at."""
 
     features: ClassVar[dict[str, Any]] = {
         "label": SimpleNamespace(names=["neg", "pos"]),
         "text": SimpleNamespace(dtype="string"),
-        "picture": SimpleNamespace(decode=True),
+        "picture": Image(),
+        "pictures": SimpleNamespace(feature=Image()),
+        "nested": SimpleNamespace(decode=True),
     }
 
     def remove_columns(self, columns: list[str]) -> Found:
@@ -126,7 +132,11 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
         if split == "none":
             raise ValueError("Unknown split 'none'.\nMore words.")
         return Found(
-            [{"text": "one", "label": 1, "picture": object()}, {"text": "two", "label": -1}, {"text": None, "label": 0}]
+            [
+                {"text": "one", "label": 1, "picture": 1, "pictures": [1], "nested": "{}"},
+                {"text": "two", "label": -1},
+                {"text": None, "label": 0},
+            ]
         )
 
     module = ModuleType("datasets")
@@ -148,7 +158,7 @@ def test_hub_labels_come_by_name_and_gaps_and_pictures_are_left_out(hub: list[tu
     rows = list(read_hub("hub:org/name#config:test"))
     assert hub == [("org/name", "config", "test")]
     assert [row.fields for row in rows] == [
-        {"text": "one", "label": "pos"},
+        {"text": "one", "label": "pos", "nested": "{}"},
         {"text": "two", "label": -1},
         {"label": "neg"},
     ]

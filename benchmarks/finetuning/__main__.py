@@ -77,7 +77,7 @@ CASES = {
         options={"with_head": True, "epochs": 1, "examples_per_update": 8, "limit": 8_000},
     ),
     "arc_easy": Case("choose", "qa/arc_easy", train="test.jsonl", test=None, apart="question", **FEW),
-    "openbookqa": Case("choose", "qa/openbookqa", train="train.jsonl", **FEW),
+    "openbookqa": Case("choose", "qa/openbookqa", train="test.jsonl", test=None, apart="question", **FEW),
     "commonsense_qa": Case("choose", "qa/commonsense_qa", test="validation.jsonl", **FEW),
     "squad_head": Case(
         "answer", "qa/squad_v1", train="validation.jsonl", test=None, apart="title", **{**FEW, "metric": "exact_match"}
@@ -100,6 +100,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--limit", type=int, help="the most training rows, drawn by the seed")
     parser.add_argument("--output", type=Path, help="by default finetuning-MODEL-DATE.json among the results")
     given = parser.parse_args(arguments)
+    files = [
+        given.data_root / CASES[name].folder / file
+        for name in given.only or CASES
+        for file in (CASES[name].train, CASES[name].test)
+        if file is not None
+    ]
+    if missing := [str(file) for file in files if not file.is_file()]:
+        parser.error(f"--data-root lacks {', '.join(missing)}")
     results = [run(name, given) for name in given.only or CASES]
     content = {"model": given.model, "threads": given.threads, "environment": environment(), "results": results}
     today = datetime.now(UTC).date().isoformat()

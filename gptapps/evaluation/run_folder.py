@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 
 from gptapps.cache_files import durable, output_errors
 from gptapps.errors import DataError, OptionError, ResourceError
-from gptapps.evaluation.manifest import Manifest
+from gptapps.evaluation.manifest import SCHEMA_VERSION, Manifest
 
 MANIFEST, EXAMPLES, REPORT = "manifest.json", "examples.jsonl", "report.json"
 
@@ -156,7 +156,12 @@ class RunFolder:
             with durable(file) as target:
                 target.write(manifest.as_json())
             return
-        differences = manifest.differences(read_manifest(self.path))
+        written = read_manifest(self.path)
+        if written.get("schema_version") != SCHEMA_VERSION:
+            raise OptionError(
+                f"The run in {self.path} was begun by another version of gptapps: name another folder as output."
+            )
+        differences = manifest.differences(written)
         if differences:
             more = len(differences) - _SHOWN_DIFFERENCES
             listed = ", ".join(differences[:_SHOWN_DIFFERENCES]) + (f" and {more} more" if more > 0 else "")

@@ -21,11 +21,11 @@ def merge_attention(
 
     Args:
         first: output (B, H, T, D) and log-sum-exp (B, H, T, 1) of :func:`partial_attention`.
-        second: the same over other keys; at least one of the two saw something.
+        second: the same over other keys.
         impl: see :mod:`gptapps.kernels.dispatch`.
 
     Returns:
-        Output and log-sum-exp over both.
+        Output and log-sum-exp over both; 0 and -inf where neither saw anything.
 
     Source: Dao et al. 2022 (FlashAttention), section 3.1.
     """
@@ -67,7 +67,7 @@ def _differentiate(ctx: Any, grad: Tensor, grad_log: Tensor) -> tuple[Tensor, ..
     out_a, log_a, out_b, log_b, out, log_sum = ctx.saved_tensors
     grads: list[Tensor] = []
     for part, part_log_sum in ((out_a, log_a), (out_b, log_b)):
-        share = (part_log_sum - log_sum).exp()
+        share = torch.where(log_sum == -torch.inf, 0.0, (part_log_sum - log_sum).exp())  # 0 where neither saw anything
         grads += [grad * share, share * ((grad * (part - out)).sum(-1, keepdim=True) + grad_log)]
     return tuple(grads)
 

@@ -231,16 +231,17 @@ def merge_attention(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor])
 
     Args:
         first: output (..., D) and log-sum-exp (..., 1) of :func:`partial_attention`.
-        second: the same over other keys; at least one of the two saw something.
+        second: the same over other keys.
 
     Returns:
-        Output and log-sum-exp over both.
+        Output and log-sum-exp over both; 0 and -inf where neither saw anything.
 
     Source: Dao et al. 2022 (FlashAttention), section 3.1.
     """
     (out_a, log_a), (out_b, log_b) = first, second
     log_sum = torch.logaddexp(log_a, log_b)
-    return out_a * (log_a - log_sum).exp() + out_b * (log_b - log_sum).exp(), log_sum
+    pivot = log_sum.clamp_min(torch.finfo(log_sum.dtype).min)  # finite where neither saw anything
+    return out_a * (log_a - pivot).exp() + out_b * (log_b - pivot).exp(), log_sum
 
 
 def _widen(x: Tensor) -> Tensor:

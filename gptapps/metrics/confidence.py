@@ -64,12 +64,12 @@ def bootstrap_values(statistics: FloatArray, aggregate: Aggregate, *, resamples:
 
     Args:
         statistics: (N, S), one row an example.
-        aggregate: sums of statistics (R, S) -> values (R,), or (R, K) for K values at once.
+        aggregate: sums of statistics (R, S) -> values (R,).
         resamples: how many resamples to draw.
         seed: of the drawing; the same seed and N give the same resamples for any metric and system.
 
     Returns:
-        Values of shape (resamples,), or (resamples, K).
+        Values of shape (resamples,).
 
     Raises:
         OptionError: ``seed`` or ``resamples`` is negative.

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gptapps.errors import UnknownNameError
-from gptapps.metrics.confidence import FloatArray, bootstrap_values, percentile_interval
+from gptapps.metrics.confidence import FloatArray, percentile_interval, resample_counts
 from gptapps.metrics.inputs import check_known, check_pairs, check_texts
 from gptapps.metrics.score import Score, signature_of
 from gptapps.registry import suggestion
@@ -117,15 +117,17 @@ def confusion_matrix(
     size, n = len(known), len(predicted)
     cells = expected * size + predicted
     counts = np.bincount(cells, minlength=size * size).reshape(size, size).astype(np.int64)
-    # Cells that are empty stay so in every resample: only the others are drawn.
+    # Cells that are empty stay so in every resample: only the others are counted.
     occurring, column = np.unique(cells, return_inverse=True)
-    statistics = np.zeros((n, len(occurring)))
-    statistics[np.arange(n), column] = 1.0
-    drawn = bootstrap_values(statistics, lambda sums: sums, resamples=resamples, seed=seed)
+    drawn = [
+        np.bincount(column, weights=row, minlength=len(occurring))
+        for rows in resample_counts(n, resamples, seed)
+        for row in rows
+    ]
     low = high = None
-    if n > 1 and resamples:
+    if n > 1 and drawn:
         bounds = np.zeros((2, size * size))
-        bounds[:, occurring] = np.array([percentile_interval(values) for values in drawn.T]).T
+        bounds[:, occurring] = np.array([percentile_interval(values) for values in np.array(drawn).T]).T
         low, high = bounds.reshape(2, size, size)
     signature = signature_of("confusion_matrix", {"labels": ",".join(known)}, n=n, resamples=resamples, seed=seed)
     return ConfusionMatrix(known, counts, low, high, signature)

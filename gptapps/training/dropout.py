@@ -24,7 +24,8 @@ def install_dropout(backbone: GPTBackbone, share: float) -> None:
         return
     for block in backbone.blocks:
         for name in ("attention", "feed_forward"):
-            block.get_submodule(name).register_forward_hook(partial(_drop, share))
+            added = getattr(block, f"{name}_output_norm", None) or block.get_submodule(name)
+            added.register_forward_hook(partial(_drop, share))
 
 
 def _drop(share: float, module: nn.Module, _: Any, output: Tensor) -> Tensor:

@@ -104,7 +104,11 @@ READINGS = (
 
 @pytest.mark.parametrize(
     ("name", "reading"),
-    [*product(["mistral"], READINGS), *product(["gpt1", "gpt2", "gptj", "qwen3"], [prefill, token_by_token])],
+    [
+        *product(["mistral"], READINGS),
+        ("gpt2", chunks_behind_segments),
+        *product(["gpt1", "gpt2", "gptj", "qwen3"], [prefill, token_by_token]),
+    ],
 )
 def test_hidden_states_are_those_of_the_reference(
     name: str,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -47,14 +48,19 @@ def test_a_side_that_saw_nothing_changes_nothing() -> None:
     agree(log_sum, plain(*wide)[1])
 
 
-def test_where_neither_saw_anything_there_is_nothing() -> None:
+@pytest.mark.parametrize("merging", [merged, plain])
+def test_where_neither_saw_anything_there_is_nothing(merging: Callable[..., tuple[Tensor, Tensor]]) -> None:
     first, log_first, second, log_second = parts(1, 1, 2, 8)
     for x in (log_first, log_second):
         x[0, 0, 1] = -math.inf
-    out, log_sum = merged(first, log_first, second, log_second)
+    given = [x.requires_grad_() for x in (first, log_first, second, log_second)]
+    out, log_sum = merging(*given)
     assert (out[0, 0, 1] == 0).all()
     assert log_sum[0, 0, 1] == -math.inf
     assert log_sum[0, 0, 0].isfinite()
+    for gradient in torch.autograd.grad(out.square().sum(), given):
+        assert (gradient[0, 0, 1] == 0).all()
+        assert gradient.isfinite().all()
 
 
 def test_any_strides() -> None:
