@@ -33,17 +33,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if given.data_root is None:
         parser.error("--data-root is missing: name the folder that holds the data sets")
-    limits = {suite: int(limit) for suite, _, limit in (one.partition("=") for one in given.limit)}
+    limits: dict[str, int] = {}
+    for one in given.limit:
+        suite, _, number = one.partition("=")
+        if suite not in SUITES or not number.isdecimal() or int(number) < 1:
+            parser.error(f"--limit takes SUITE=N with one of {', '.join(SUITES)}, not {one!r}")
+        limits[suite] = int(number)
     entries = measured(given, limits)
-    content = {
-        "model": given.model,
-        "threads": given.threads,
-        "limits": limits,
-        "environment": environment(),
-        "entries": entries,
-    }
+    content = {"model": given.model, "threads": given.threads, "environment": environment(), "entries": entries}
     today = datetime.now(UTC).date().isoformat()
     output = given.output or RESULTS / f"quality-{Path(given.model).name}-{today}.json"
+    if output.exists():  # other suites of the day
+        names = {entry["entry"] for entry in entries}
+        earlier = json.loads(output.read_text(encoding="utf-8"))["entries"]
+        entries[:0] = [entry for entry in earlier if entry["entry"] not in names]
     output.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     sys.stdout.write(f"{output}\n")
     return 0 if all(entry["state"] != "failed" for entry in entries) else 1
@@ -68,6 +71,7 @@ def measured(given: argparse.Namespace, limits: dict[str, int]) -> list[dict[str
             {
                 "suite": name,
                 "entry": outcome.entry,
+                "limit": limits.get(name),
                 "state": outcome.state,
                 "reason": outcome.reason.replace(str(given.data_root), "the data root"),
                 "report": None if outcome.report is None else outcome.report.as_dict(),
@@ -78,13 +82,15 @@ def measured(given: argparse.Namespace, limits: dict[str, int]) -> list[dict[str
 
 
 def latest_results() -> list[dict[str, Any]]:
-    """Return the latest results of each packaged model, in the order of the READMEs' columns."""
+    """Return the latest results of each data set and packaged model, in the order of the READMEs' columns."""
     found = []
     for model in ("smollm2-135m-instruct", "gemma-3-270m"):
         files = sorted(RESULTS.glob(f"quality-{model}-*.json"))
         if not files:
             raise SystemExit(f"There are no results of {model} in {RESULTS}: measure first.")
-        found.append(json.loads(files[-1].read_text(encoding="utf-8")))
+        read = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+        latest = {entry["entry"]: entry for one in read for entry in one["entries"]}
+        found.append({**read[-1], "entries": list(latest.values())})
     return found
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 LANGUAGES = ("en", "zh")
 
+_ABSENT = "–"
+
 
 @dataclass(frozen=True, slots=True)
 class _Line:
@@ -63,6 +65,7 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "head": "data | metric | {models} | baseline",
         "chinese": "no Chinese",
         "translation": "can't translate",
+        "failed": "failed",
         "accuracy": "accuracy",
         "greedy_accuracy": "accuracy",
         "matthews": "Matthews",
@@ -85,6 +88,7 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
         "head": "数据 | 指标 | {models} | 基线",
         "chinese": "不支持中文",
         "translation": "不能翻译",
+        "failed": "失败",
         "accuracy": "准确率",
         "greedy_accuracy": "准确率",
         "matthews": "Matthews",
@@ -129,9 +133,10 @@ def _entry(result: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 def _cell(entry: Mapping[str, Any], line: _Line, words: Mapping[str, str]) -> str:
     if entry["report"] is None:
-        return words[line.needs] if entry["state"] == "not able" and line.needs else "–"
+        unable = entry["state"] == "not able" and line.needs
+        return words[line.needs] if unable else words["failed"] if entry["state"] == "failed" else _ABSENT
     score = _score(entry["report"]["scores"], line.metric)
-    return "–" if score is None else f"{_interval(score, line.digits)} ({score['n']})"
+    return _ABSENT if score is None else f"{_interval(score, line.digits)} ({score['n']})"
 
 
 def _baselines(entries: Sequence[Mapping[str, Any]], line: _Line, words: Mapping[str, str]) -> str:
@@ -150,9 +155,10 @@ def _baselines(entries: Sequence[Mapping[str, Any]], line: _Line, words: Mapping
 
 
 def _score(scores: Sequence[Mapping[str, Any]], metric: str) -> Mapping[str, Any] | None:
-    return next((score for score in scores if score["name"] == metric), None)
+    return next((score for score in scores if score["name"] == metric and score["value"] is not None), None)
 
 
 def _interval(score: Mapping[str, Any], digits: int) -> str:
-    value, low, high = (f"{score[key]:.{digits}f}" for key in ("value", "low", "high"))
-    return f"{value} [{low}, {high}]"
+    bounds = [score[key] for key in ("low", "high")]
+    between = "" if None in bounds else f" [{', '.join(f'{bound:.{digits}f}' for bound in bounds)}]"
+    return f"{score['value']:.{digits}f}{between}"

@@ -81,6 +81,27 @@ def test_what_a_model_cannot_do_is_said() -> None:
     assert row(table, "WMT14 en-fr") == "| WMT14 en-fr | BLEU | can't translate | none |"
 
 
+def test_what_has_no_interval_no_value_or_failed() -> None:
+    alone = {**score("accuracy", 1.0, n=1), "low": None, "high": None}
+    undefined = {**score("token_f1", 1.0), "value": None}
+    failed = {"entry": "rte", "state": "failed", "report": None}
+    results = [{"model": "a", "entries": [entry("sst2", [alone]), entry("squad_v1", [undefined]), failed]}]
+    table = quality_table(results, "en")
+    assert row(table, "SST-2") == "| SST-2 | accuracy | 1.000 (1) | none |"
+    assert row(table, "SQuAD 1.1") == "| SQuAD 1.1 | F1 | – | none |"
+    assert row(table, "RTE") == "| RTE | accuracy | failed | none |"
+
+
+@pytest.mark.parametrize("limit", ["clasification=5", "classification", "classification=0", "classification=x"])
+def test_a_limit_that_names_no_suite_or_number_is_refused(limit: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--data-root", ".", "--limit", limit])
+    assert (
+        f"--limit takes SUITE=N with one of classification, question_answering, translation, summarization, "
+        f"language_modelling, not {limit!r}" in capsys.readouterr().err
+    )
+
+
 @pytest.mark.data
 def test_suites_are_measured_into_a_file(tmp_path: Path, data_root: Path, default_model: LanguageModel) -> None:
     folder = write_tiny_model(tmp_path / "model", default_model.tokenizer)
@@ -90,5 +111,9 @@ def test_suites_are_measured_into_a_file(tmp_path: Path, data_root: Path, defaul
     written = json.loads((tmp_path / "q.json").read_text("utf-8"))
     assert [one["entry"] for one in written["entries"]] == ["lambada", "wikitext2"]
     assert [one["report"]["counts"]["examples"] for one in written["entries"]] == [1, 1]
-    assert written["limits"] == {"language_modelling": 1}
+    assert [one["limit"] for one in written["entries"]] == [1, 1]
     assert str(data_root) not in json.dumps(written)
+    other = {"entry": "sst2", "state": "done", "report": None}
+    (tmp_path / "q.json").write_text(json.dumps({**written, "entries": [other, *written["entries"]]}))
+    assert main(given) == 0
+    assert json.loads((tmp_path / "q.json").read_text("utf-8"))["entries"] == [other, *written["entries"]]
