@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import torch
-from ahead_of_time import ARCHITECTURES, Case
+from ahead_of_time import Case
 from torch import Tensor
 
 from gptapps.kernels import Visibility
@@ -44,12 +44,11 @@ def _case(
     dtype: torch.dtype = torch.bfloat16,
     soft_cap: float | None = None,
     tokens: int = 2048,
-    architectures: tuple[int, ...] = ARCHITECTURES,
     sinks: bool = False,
     wide: bool = False,
 ) -> Case:
     call = partial(_call, size, dtype, visible, soft_cap, tokens, sinks, wide)
-    return Case(name, call, architectures=architectures)
+    return Case(name, call)
 
 
 CASES = [
@@ -61,7 +60,11 @@ CASES = [
     _case("fp16-d80-open", 80, Visibility(), torch.float16),
     _case("bf16-d128-bounds-cap-sinks", 128, EVERY_BOUND, soft_cap=50.0, sinks=True, wide=True),
     _case("bf16-d128-window-cap", 128, WINDOW, soft_cap=50.0),
-    _case("bf16-d128-short", 128, CAUSAL, tokens=50, architectures=(90,)),
+    _case("bf16-d64-short", 64, CAUSAL, tokens=20),
+    _case("bf16-d128-short", 128, CAUSAL, tokens=50),
+    _case("bf16-d256-short", 256, CAUSAL, tokens=20),
+    _case("bf16-d128-mask", 128, MASK),
+    _case("bf16-d256-mask", 256, MASK),
     _case("bf16-d256-causal", 256, CAUSAL),
     _case("bf16-d256-window", 256, WINDOW),
     _case("bf16-d256-packed", 256, PACKED),

@@ -18,13 +18,14 @@ def decode(
     group: int,
     *,
     batch: int = 8,
+    slots: int = 4096,
     dtype: torch.dtype = torch.bfloat16,
     prefix: int = 0,
     window: int | None = None,
     sinks: bool = False,
     soft_cap: float | None = None,
 ) -> object:
-    q, keys = meta(batch, 8 * group, size, dtype=dtype), meta(batch, 8, 4096, size, dtype=dtype)
+    q, keys = meta(batch, 8 * group, size, dtype=dtype), meta(batch, 8, slots, size, dtype=dtype)
     lengths = meta(batch, dtype=torch.int32)
     shared = [meta(8, prefix, size, dtype=dtype)] if prefix else []
     rows = [lengths] * len(shared)
@@ -34,6 +35,7 @@ def decode(
 
 CASES = [
     Case("bf16-d64-group3", lambda: decode(64, 3)),
+    Case("bf16-d64-group3-in-one-part", lambda: decode(64, 3, slots=64)),
     Case("fp16-d80-group1-prefix", lambda: decode(80, 1, dtype=torch.float16, prefix=1024)),
     Case("bf16-d128-group4-prefix", lambda: decode(128, 4, prefix=1024, batch=32)),
     Case("bf16-d64-group3-prefix", lambda: decode(64, 3, prefix=1024, batch=32)),

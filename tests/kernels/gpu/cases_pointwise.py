@@ -31,11 +31,11 @@ def activated(name: str, gated: bool, dtype: torch.dtype) -> None:
     activate_backward(empty(8, 512, columns, dtype=dtype), x, name, gated)
 
 
-def lost(vocabulary: int, terms: Terms, dtype: torch.dtype) -> None:
+def lost(vocabulary: int, terms: Terms, dtype: torch.dtype, *, learns: bool = True) -> None:
     hidden, weight = empty(4096, 576, dtype=dtype), empty(vocabulary, 576, dtype=dtype)
     targets = torch.empty(4096, dtype=torch.int64, device="meta")
     weights = empty(4096, dtype=FP32)
-    loss_and_gradients(hidden, weight, None, targets, weights, targets, terms, None, (True, True, False), dtype)
+    loss_and_gradients(hidden, weight, None, targets, weights, targets, terms, None, (learns, learns, False), dtype)
 
 
 def merged(heads: int, size: int) -> None:
@@ -57,6 +57,7 @@ CASES = [
     Case("bf16-swiglu", lambda: activated("silu", True, BF16)),
     Case("fp32-swiglu", lambda: activated("silu", True, FP32)),
     Case("bf16-loss", lambda: lost(49152, Terms(None, 0.0, 0.0), BF16)),
+    Case("bf16-loss-alone", lambda: lost(49152, Terms(None, 0.0, 0.0), BF16, learns=False)),
     Case("bf16-loss-all-terms", lambda: lost(50257, Terms(30.0, 0.1, 1e-4), BF16)),
     Case("fp32-loss", lambda: lost(49152, Terms(None, 0.1, 0.0), FP32)),
 ]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from ahead_of_time import BUDGETS, Case, Usage, compile_module, faults
 
 triton = pytest.importorskip("triton")
+gpu = pytest.importorskip("gptapps.kernels.gpu")
 
 MODULES = sorted(path.stem for path in Path(__file__).parent.glob("cases_*.py"))
 
@@ -23,6 +25,54 @@ def test_kernels_keep_to_their_budgets(module: str) -> None:
 
 def test_every_budget_has_cases() -> None:
     assert sorted(json.loads(BUDGETS.read_text())) == MODULES
+
+
+def test_every_kernel_that_is_launched_has_a_budget() -> None:
+    package = Path(gpu.__file__).parent
+    launched = {
+        name.strip("_")
+        for file in package.glob("*.py")
+        for name in re.findall(r"^\s*(?:\w+ = )?(\w+)\[.*?\]\(", file.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    compiled = {key.split("/")[0] for module in json.loads(BUDGETS.read_text()).values() for key in module}
+    assert launched == compiled
+
+
+MULTIPLYING = ("attention_forward_kernel", "attention_backward_keys_kernel", "attention_backward_queries_kernel")
+SMALL_TILES = {
+    # wgmma takes 64 rows of a tile at least. Rows of few queries have fewer,
+    "attention_forward_kernel/bf16-d64-short",
+    "attention_forward_kernel/bf16-d256-short",
+    # heads of 256 leave registers for 32 in the pass over keys,
+    "attention_backward_keys_kernel/bf16-d256-causal",
+    "attention_backward_keys_kernel/bf16-d256-bounds-cap",
+    # and so do the three parts of float32 in all others than this.
+    *(
+        f"{kernel}/fp32-{case}"
+        for kernel in MULTIPLYING
+        for case in ("d64-causal", "d128-bounds", "d256-causal", "d256-bounds", "d256-window")
+        if (kernel, case) != ("attention_forward_kernel", "d64-causal")
+    ),
+}
+
+
+def test_matrices_are_multiplied_by_tensor_cores() -> None:
+    pins = {key: pin for module in json.loads(BUDGETS.read_text()).values() for key, pin in module.items()}
+    expected = {
+        key: {"80": "mma.sync", "90": "mma.sync" if key in SMALL_TILES else "wgmma"}
+        for key in pins
+        if key.startswith(MULTIPLYING)
+    }
+    # A step of one token multiplies as many rows as a group of heads has; full precision is worth more there than speed.
+    expected |= {
+        key: {"80": "", "90": ""} if "/fp32-" in key else {"80": "mma.sync", "90": "mma.sync"}
+        for key in pins
+        if key.startswith(("read_part/", "multiply/"))
+    }
+    expected["multiply/fp16-int4-64-rows-128-columns"]["90"] = "wgmma"
+    found = {key: {architecture: one["mma"] for architecture, one in pins[key].items()} for key in expected}
+    assert found == expected
+    assert not any(one["mma"] for key in pins.keys() - expected.keys() for one in pins[key].values())
 
 
 PINNED = {"registers": 100, "spilled": 0, "shared": 1000, "mma": "wgmma"}
