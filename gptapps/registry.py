@@ -169,6 +169,8 @@ METRICS = Registry(
         "exact_labels": "gptapps.metrics.label_sets:exact_labels",
         "exact_match": "gptapps.metrics.answer_matching:exact_match",
         "token_f1": "gptapps.metrics.answer_matching:token_f1",
+        "squad_v1_exact_match": "gptapps.metrics.answer_matching:squad_v1_exact_match",
+        "squad_v1_f1": "gptapps.metrics.answer_matching:squad_v1_f1",
         "bleu": "gptapps.metrics.bleu:bleu",
         "chrf": "gptapps.metrics.bleu:chrf",
         "ter": "gptapps.metrics.bleu:ter",

@@ -24,9 +24,13 @@ from gptapps.metrics.significance import (
     paired_difference,
 )
 from gptapps.registry import METRICS
+from gptapps.task_definition import FAMILIES
 
 _OF_THE_MODEL = ("sha256", "chat_template")
 """Keys of a manifest's prompt that the model has a part in: two models take one prompt in two wordings."""
+
+_READ_BY_TEMPLATES = ("language", *{name: None for family in FAMILIES.values() for name in family.variables})
+"""Options that decide a prompt's wording where they are options at all; the other variables come with an example."""
 
 _OF_THE_DATA = ("sha256", "columns", "prepare")
 
@@ -124,12 +128,14 @@ def _require_same_examples(first: RecordedRun, other: RecordedRun) -> None:
 
 def _require_same_prompts(first: RecordedRun, other: RecordedRun) -> None:
     prompts = first.manifest["prompt"], other.manifest["prompt"]
+    options = first.manifest["options"], other.manifest["options"]
     differing = [key for key in prompts[0] if key not in _OF_THE_MODEL and prompts[0][key] != prompts[1].get(key)]
+    chosen = [name for name in _READ_BY_TEMPLATES if options[0].get(name) != options[1].get(name)]
     where = ""
     if differing:
         where = {"prompts": "the task's templates"}.get(differing[0], differing[0])
-    elif first.manifest["options"].get("language") != other.manifest["options"].get("language"):
-        where = "language"
+    elif chosen:
+        where = chosen[0]
     elif prompts[0]["chat_template"] == prompts[1]["chat_template"]:
         pairs = zip(first.examples, other.examples, strict=True)
         where = next((f"row {mine.index}" for mine, theirs in pairs if mine.prompt != theirs.prompt), "")

@@ -1,22 +1,24 @@
-"""``evaluate(task, data)``: a task's metrics on data, each with its interval."""
+"""``evaluate(task, data, model)``: a task's metrics on data, each with its interval."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from typing_extensions import Unpack
 
+from gptapps.decoding.language_model import LanguageModel
 from gptapps.evaluation.plan import Plan
 from gptapps.evaluation.preparations import Preparation
 from gptapps.evaluation.results import EvaluationReport
 from gptapps.evaluation.run import Run
 from gptapps.evaluation.selection import Sampling
-from gptapps.pipelines.factory import SetupOptions
+from gptapps.pipelines.factory import RuntimeOptions
 from gptapps.pipelines.options import Normalize, WritingOptions
 
 
-class EvaluationOptions(SetupOptions, WritingOptions, total=False):
+class EvaluationOptions(RuntimeOptions, WritingOptions, total=False):
     """Options of the pipeline that is evaluated: what ``pipeline(...)`` takes, and those of its calls.
 
     Keys:
@@ -39,6 +41,7 @@ class EvaluationOptions(SetupOptions, WritingOptions, total=False):
 def evaluate(
     task: str,
     data: str | Path,
+    model: str | os.PathLike[str] | LanguageModel | None = None,
     *,
     shots: int | Sequence[Mapping[str, str]] | None = None,
     shots_data: str | Path | None = None,
@@ -63,6 +66,8 @@ def evaluate(
         task: a task's name or alias, or the path of a definition of one's own.
         data: a .jsonl, .csv, .tsv or .parquet file, or a hub data set, ``"hub:org/name#config:split"``. Its columns
             are named like the fields of the task's example, unless ``columns`` says otherwise.
+        model: a packaged model's name, a directory, a GGUF file, a hub id, a trained folder, or a loaded LanguageModel.
+            By default the default model.
         shots: worked examples in the prompt: themselves, or how many to take from data. By default the task's own,
             where the prompt is plain text and no chat; 0 shows none.
         shots_data: data to draw them from by the seed. By default the first rows of ``data`` are taken, which are then
@@ -93,9 +98,10 @@ def evaluate(
         ResourceError: the folder can't be written, or another process works on it.
 
     Example:
-        >>> report = evaluate("sentiment", "reviews.csv", columns={"text": "review"}, limit=100)     # doctest: +SKIP
+        >>> report = evaluate("sentiment", "reviews.csv", "my-head", columns={"text": "review"})      # doctest: +SKIP
         >>> print(report.table)                                                                      # doctest: +SKIP
     """
+    given = {"model": model, **{name: value for name, value in options.items() if name != "seed"}}
     plan = Plan(
         task=task,
         data=data,
@@ -112,7 +118,7 @@ def evaluate(
         baselines=baselines,
         text_language=text_language,
         output=None if output is None else Path(output),
-        options={name: value for name, value in options.items() if name != "seed" and value is not None},
+        options={name: value for name, value in given.items() if value is not None},
     )
     with Run(plan) as run:
         for _ in run.remaining():

@@ -10,6 +10,7 @@ from gptapps.examples import Example
 from gptapps.metrics.score import Metric
 from gptapps.outputs import Output
 from gptapps.pipelines.base import Pipeline
+from gptapps.prompts.adapters import Prompt
 
 Gold = str | tuple[str, ...] | None
 """What is right: a label, texts of which any will do, or nothing where a text is its own reference."""
@@ -71,7 +72,20 @@ class Evaluator(ABC):
         """
 
     def prompt(self, pipeline: Pipeline[Any, Any], example: Any, options: Mapping[str, Any]) -> str:
-        """Return the prompt of an example as the model sees it, around the whole text where it reads it in pieces."""
+        """Return the text of :meth:`rendered`."""
+        return self.rendered(pipeline, example, options).text
+
+    def rendered(self, pipeline: Pipeline[Any, Any], example: Any, options: Mapping[str, Any]) -> Prompt:
+        """Return the prompt of an example as the model sees it, around the whole text where it reads it in pieces.
+
+        Args:
+            pipeline: that the example is for.
+            example: which.
+            options: of the pipeline's calls.
+
+        Raises:
+            GPTAppsError: the prompt can't be made of the example and the options.
+        """
         definition = pipeline.definition
         family = definition.family
         known = {"labels": definition.labels or None, **options}
@@ -79,7 +93,7 @@ class Evaluator(ABC):
         fields = {name: known.get(name) if value is None else value for name, value in own.items()}
         central = "".join(str(getattr(example, name)) for name in family.central)
         language = pipeline.language_of(example, self.prompt_options(options), central)
-        return pipeline.adapter(language, options).render(fields).text
+        return pipeline.adapter(language, options).render(fields)
 
     def prompt_options(self, options: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the options that choose a prompt's language."""

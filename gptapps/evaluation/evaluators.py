@@ -24,6 +24,7 @@ from gptapps.metrics.score import Metric
 from gptapps.outputs import Answer, Choice, Classification, Generation, Labelling, Likelihood, Summary, Translation
 from gptapps.pipelines.base import Pipeline
 from gptapps.pipelines.choice_rows import choice_fields
+from gptapps.prompts.adapters import Prompt
 
 __all__ = [
     "AnswerEvaluator",
@@ -88,12 +89,12 @@ class MultiLabelEvaluator(Evaluator):
         """Refuse: the labels are judged one by one."""
         raise OptionError("Several labels are judged without worked examples: leave shots out.")
 
-    def prompt(self, pipeline: Pipeline[Any, Any], example: MultiLabelExample, options: Mapping[str, Any]) -> str:
+    def rendered(self, pipeline: Pipeline[Any, Any], example: MultiLabelExample, options: Mapping[str, Any]) -> Prompt:
         """Return the prompt around the text."""
         labels = options.get("labels") or pipeline.definition.labels
         fields = {"text": example.text, "text_pair": example.text_pair, "labels": labels}
         language = pipeline.language_of(example, options, example.text)
-        return pipeline.adapter(language, options).render(fields).text
+        return pipeline.adapter(language, options).render(fields)
 
 
 class AnswerEvaluator(Evaluator):
@@ -160,10 +161,10 @@ class TranslationEvaluator(Evaluator):
         """The instruction is in English unless told otherwise, whatever the text is in."""
         return {**options, "language": options.get("language") or "en"}
 
-    def prompt(self, pipeline: Pipeline[Any, Any], example: Any, options: Mapping[str, Any]) -> str:
+    def rendered(self, pipeline: Pipeline[Any, Any], example: Any, options: Mapping[str, Any]) -> Prompt:
         """Return the prompt with both languages in it."""
         source, target = self._languages(example, options)
-        return super().prompt(pipeline, example.model_copy(update={"source": source, "target": target}), options)
+        return super().rendered(pipeline, example.model_copy(update={"source": source, "target": target}), options)
 
     def text_language(self, example: TranslationExample, options: Mapping[str, Any]) -> str | None:
         """Return the target language."""
@@ -223,9 +224,9 @@ class ScoringEvaluator(Evaluator):
         """Refuse: texts are scored as they stand."""
         raise OptionError("A text is scored as it stands, without worked examples: leave shots out.")
 
-    def prompt(self, pipeline: Pipeline[Any, Any], example: ScoringExample, options: Mapping[str, Any]) -> str:
+    def rendered(self, pipeline: Pipeline[Any, Any], example: ScoringExample, options: Mapping[str, Any]) -> Prompt:
         """Return what the text stands behind."""
-        return example.context
+        return Prompt(example.context, special_tokens=True, answer_prefix="")
 
 
 _EVALUATORS: tuple[Evaluator, ...] = (

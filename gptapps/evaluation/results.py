@@ -24,8 +24,8 @@ class EvaluationReport:
         task, model, data: what was evaluated: the task's id, the model's name, the data's name.
         scores: one a metric, in the order in which the metrics were asked for.
         baselines: name -> scores on the same examples.
-        counts: ``examples``, ``shots``, ``input_tokens``, ``output_tokens``, ``dropped_tokens``, and how many
-            examples were ``truncated`` or ``chunked``.
+        counts: ``examples``, ``shots`` (the worked examples in a prompt, in the one with most), ``input_tokens``,
+            ``output_tokens``, ``dropped_tokens``, and how many examples were ``truncated`` or ``chunked``.
         signature: 16 hexadecimal digits of everything that decides the numbers; the manifest holds it all.
         folder: the run's, with manifest.json, examples.jsonl, report.json and report.html.
         confusion_matrix: of labels, where all examples have the same ones to choose from.

@@ -28,6 +28,7 @@ from gptapps.outputs import Output
 from gptapps.pipelines.base import Pipeline
 from gptapps.pipelines.factory import SetupOptions, pipeline
 from gptapps.pipelines.trained import definition_for, pipeline_kind
+from gptapps.prompts.adapters import Prompt
 from gptapps.task_definition import TaskDefinition
 
 
@@ -70,7 +71,6 @@ class Run:
         for item in self._items:
             _at(item, self._pipeline.check_example)
         _at(self._items[0], self._prompt)  # what the model can't be asked leaves no folder behind
-        self._shots_shown = len(chosen.shots or ())
         self._manifest = self._make_manifest(definition, chosen)
         self._folder = RunFolder(plan.output or plan.parent / self._default_name(), self._manifest)
 
@@ -133,7 +133,7 @@ class Run:
             data=self.name,
             scores=tuple(self._score(metric, outputs, golds) for metric in self._metrics),
             baselines={name: self._baseline_scores(name, judged) for name in self._baselines},
-            counts={"examples": len(outputs), "shots": self._shots_shown, **_token_counts(outputs)},
+            counts={"examples": len(outputs), "shots": self._shots_shown(examples), **_token_counts(outputs)},
             signature=self._manifest.signature,
             folder=self._folder.path,
             confusion_matrix=counted_labels(outputs, golds, self._options.get("labels"), seed=self._plan.seed),
@@ -147,10 +147,14 @@ class Run:
         dumped = output.model_dump(mode="json")
         usage = dumped.pop("usage")
         scores = {metric.name: self._own_score(metric, output, gold) for metric in self._metrics}
-        return Finished(item.index, item.id, self._prompt(item.example), dumped, gold, scores, usage)
+        return Finished(item.index, item.id, self._prompt(item.example).text, dumped, gold, scores, usage)
 
-    def _prompt(self, example: Example) -> str:
-        return self._evaluator.prompt(self._pipeline, example, self._options)
+    def _prompt(self, example: Example) -> Prompt:
+        return self._evaluator.rendered(self._pipeline, example, self._options)
+
+    def _shots_shown(self, examples: Sequence[Example]) -> int:
+        # Counted anew, because a run's lines don't say it; languages may have different numbers of them.
+        return max(self._prompt(example).shots for example in examples)
 
     def _output(self, finished: Finished) -> Output:
         kind = self._evaluator.output_type
@@ -177,6 +181,7 @@ class Run:
             "names": {"model": model.name, "data": chosen.source.name},
             "task": task_identity(definition),
             "model": model_identity(model),
+            "tokenizer": {"sha256": model.tokenizer.checksum},
             "data": {
                 "sha256": chosen.source.sha256,
                 "columns": dict(plan.columns or {}),

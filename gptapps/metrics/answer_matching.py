@@ -11,6 +11,9 @@ cmrc       lower case, without CMRC's list of     the longest run in common, of 
            punctuation                            of words of other scripts
 =========  =====================================  ====================================================
 
+The registered metrics ``exact_match`` and ``token_f1`` take the rules that suit the language: ``cmrc`` for Chinese,
+``squad_v2`` for any other. ``squad_v1_exact_match`` and ``squad_v1_f1`` are the same two by SQuAD 1.1's rules.
+
 CMRC's script first cuts such runs into sentences, with data that NLTK doesn't ship; here a run is one sentence.
 Its values on CMRC's development set are the same.
 
@@ -190,3 +193,5 @@ def _longest_common_run(first: Sequence[str], second: Sequence[str]) -> int:
 
 exact_match = ExactMatch()
 token_f1 = TokenF1()
+squad_v1_exact_match = ExactMatch(name="squad_v1_exact_match", rules="squad_v1")
+squad_v1_f1 = TokenF1(name="squad_v1_f1", rules="squad_v1")

@@ -31,11 +31,10 @@ from gptapps.pipelines.trained import definition_for, pipeline_kind
 from gptapps.pipelines.translation import TranslationPipeline
 
 
-class SetupOptions(TypedDict, total=False):
-    """What ``pipeline(...)`` takes for every task, beside the options of the task's calls.
+class RuntimeOptions(TypedDict, total=False):
+    """Where and how a model runs, and how it is fetched.
 
     Keys:
-        model: a packaged model's name, a directory, a GGUF file, a hub id, a trained folder, or a loaded LanguageModel.
         base: for a trained folder, the model it was trained on, where that lies elsewhere now.
         device: such as "cpu" or "cuda:0"; the GPU where there is one.
         dtype: "float32", "bfloat16" or "float16"; bfloat16 on a GPU, else float32.
@@ -48,7 +47,6 @@ class SetupOptions(TypedDict, total=False):
         progress: called with what is being fetched, bytes done and bytes in all.
     """
 
-    model: str | os.PathLike[str] | LanguageModel
     base: str
     device: str
     dtype: str
@@ -59,6 +57,16 @@ class SetupOptions(TypedDict, total=False):
     revision: str
     offline: bool
     progress: Progress
+
+
+class SetupOptions(RuntimeOptions, total=False):
+    """What ``pipeline(...)`` takes for every task, beside the options of the task's calls.
+
+    Keys:
+        model: a packaged model's name, a directory, a GGUF file, a hub id, a trained folder, or a loaded LanguageModel.
+    """
+
+    model: str | os.PathLike[str] | LanguageModel
 
 
 class ClassificationSetup(SetupOptions, ClassificationOptions, total=False):

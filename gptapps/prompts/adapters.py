@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from gptapps.errors import DataError, OptionError
@@ -41,12 +41,14 @@ class Prompt:
         answer_prefix: what stands between the text and the answer, as part of the answer: ``" "`` after
             ``"Label:"``, nothing after a chat's header. A label's likelihood is that of prefix + label.
         stop: strings that end the answer, besides the model's own end.
+        shots: how many worked examples the text shows; it says so itself, so that no comparison looks at it.
     """
 
     text: str
     special_tokens: bool
     answer_prefix: str
     stop: tuple[str, ...] = ()
+    shots: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +158,7 @@ class PromptAdapter:
         opening = self._opening.render(variables) if self._opening else ""
         body = self._body.render(variables)
         text = self._chat(opening, shots, body) if self.is_chat else self._plain(opening, shots, body)
-        return Prompt(text, not self.is_chat, self._answer_prefix, self._stop)
+        return Prompt(text, not self.is_chat, self._answer_prefix, self._stop, len(shots))
 
     def render_content_free(self, fields: Mapping[str, object]) -> tuple[Prompt, ...]:
         """Return the prompts of ``fields`` with texts that say nothing in place of theirs.

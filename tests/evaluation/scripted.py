@@ -78,7 +78,7 @@ def scripted_model(name: str = "scripted", seed: int = 0) -> LanguageModel:
         rotary=RotaryConfig(base=10000.0, size=8),
     )
     backbone = GPTBackbone(config)
-    tokenizer: Any = SimpleNamespace(chat_template=None, eos_ids=(), vocabulary_size=16)
+    tokenizer: Any = SimpleNamespace(chat_template=None, eos_ids=(), vocabulary_size=16, checksum="scripted")
     return LanguageModel(name, backbone, LanguageModelHead(backbone), tokenizer)
 
 

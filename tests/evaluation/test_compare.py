@@ -157,6 +157,8 @@ def test_perplexity_of_models_with_different_tokens_is_left_out(tmp_path: Path) 
 DATA = {"sha256": "d" * 64, "columns": {}, "where": {}, "label_names": {}, "prepare": None}
 PROMPT = {"sha256": "x", "prompts": "p" * 64, "chat_template": "other", "system": None, "shots": None}
 
+READ_BY_TEMPLATES = {"max_words": 60, "source": "en", "target": "fr", "labels": ["negative", "positive"]}
+
 
 @pytest.mark.parametrize(
     ("second", "message"),
@@ -174,6 +176,10 @@ PROMPT = {"sha256": "x", "prompts": "p" * 64, "chat_template": "other", "system"
         ({"prompt": {**PROMPT, "prompts": "q"}}, "The prompts of .* differ \\(the task's templates\\)"),
         ({"prompt": {**PROMPT, "system": "Be brief."}}, "The prompts of .* differ \\(system\\)"),
         ({"options": {"language": "zh"}}, "The prompts of .* differ \\(language\\)"),
+        *(
+            ({"options": {"overflow": "truncate", name: value}}, f"The prompts of .* differ \\({name}\\): evaluate")
+            for name, value in READ_BY_TEMPLATES.items()
+        ),
         (
             {"prompt": {**PROMPT, "chat_template": "tiny"}, "prompts": ["another"] * 40},
             "The prompts of .* differ \\(row 0\\): evaluate with the same, or compare them on purpose with different_",
@@ -193,6 +199,11 @@ def test_what_can_not_be_compared_is_refused_in_one_sentence(
 
 def test_two_models_take_one_prompt_in_two_wordings(tmp_path: Path) -> None:
     assert two(tmp_path, prompts=["in other words"] * 40).runs[1].differs == ("the model",)
+
+
+def test_an_option_that_no_template_reads_is_no_other_prompt(tmp_path: Path) -> None:
+    options = {"overflow": "error", "max_new_tokens": 9, "choices": ["yes", "no"]}
+    assert two(tmp_path, options=options).runs[1].differs[0] == "the model"
 
 
 def test_different_prompts_are_compared_on_purpose(tmp_path: Path) -> None:

@@ -6,10 +6,11 @@ import inspect
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 from scripted import ScriptedPipeline, scripted_model, write_rows
+from tiny_language_model import write_tiny_model
 
 from gptapps import evaluate
 from gptapps.decoding.language_model import LanguageModel
@@ -19,6 +20,7 @@ from gptapps.evaluation.plan import Plan
 from gptapps.evaluation.run import Run
 from gptapps.examples import Example
 from gptapps.metrics import confusion_matrix
+from gptapps.model_store import DEFAULT_MODEL
 from gptapps.pipelines import options as pipeline_options
 from gptapps.pipelines.factory import SetupOptions
 from gptapps.pipelines.generation import GenerationPipeline
@@ -201,6 +203,20 @@ def test_other_data_and_another_model_are_refused(task: str, rows: Path, model: 
         evaluate(task, rows, model=model, output="run")
 
 
+def test_another_tokenizer_of_the_same_weights_is_refused(default_model: LanguageModel, tmp_path: Path) -> None:
+    data = tmp_path / "texts.jsonl"
+    data.write_text('{"text": "The ferry leaves at noon."}\n', "utf-8")
+    folder = write_tiny_model(tmp_path / "model", default_model.tokenizer)
+    first = evaluate("score", data, folder, output="run")
+    file = folder / "tokenizer.json"
+    tokenizer = json.loads(file.read_text("utf-8"))
+    tokenizer["model"]["merges"].pop()
+    file.write_text(json.dumps(tokenizer), "utf-8")
+    with pytest.raises(OptionError, match="differs from this one in the tokenizer:"):
+        evaluate("score", data, folder, output="run")
+    assert evaluate("score", data, folder).signature != first.signature
+
+
 def test_shots_are_the_first_rows_and_not_evaluated(task: str, rows: Path, model: LanguageModel) -> None:
     report = evaluate(task, rows, model=model, shots=2, limit=3)
     written = [json.loads(text) for text in rows.read_text("utf-8").split("\n")[:-1]]
@@ -238,6 +254,27 @@ def test_no_shots_shows_none_and_by_default_the_task_chooses(tiny_base: Language
     none = evaluate("sentiment", sample_of("sentiment"), model=tiny_base, where={"language": "en"}, limit=1, shots=0)
     assert lines_of(own.folder)[0]["prompt"].count("Sentiment:") > 1
     assert lines_of(none.folder)[0]["prompt"].count("Sentiment:") == 1
+    assert own.counts["shots"] == len(resolve_task("sentiment").shots_in("en")) > 0
+    assert none.counts["shots"] == 0
+
+
+def test_the_shots_that_are_counted_are_those_that_were_shown(
+    tiny_base: LanguageModel, tiny_chat: LanguageModel
+) -> None:
+    data, shot = sample_of("sentiment"), {"text": "Grand.", "label": "positive"}
+
+    def shown(model: LanguageModel, **options: Any) -> int:
+        return evaluate("sentiment", data, model, where={"language": "en"}, limit=1, **options).counts["shots"]
+
+    first = shown(tiny_base, output="run")
+    assert shown(tiny_base, output="run") == first > 0  # from the lines of a run that was finished
+    assert shown(tiny_chat) == 0  # a chat shows none of the task's own
+    assert shown(tiny_chat, shots=[shot]) == shown(tiny_base, shots=[shot]) == 1
+    assert shown(tiny_base, shots=[{**shot, "language": "zh"}]) == 0
+    parts = {"text": "text", "label": "label"}
+    names = {"positive": "good", "negative": "bad"}
+    other = evaluate("classify", data, tiny_base, columns=parts, where={"language": "en"}, label_names=names, limit=1)
+    assert other.counts["shots"] == 0  # the task's own have other labels
 
 
 def test_columns_labels_and_names_are_read_off_the_data(task: str, model: LanguageModel, tmp_path: Path) -> None:
@@ -322,6 +359,30 @@ def test_the_last_word_is_scored_behind_the_rest(tiny_chat: LanguageModel, tmp_p
     (line,) = lines_of(report.folder)
     assert line["prompt"] == "They walked along the river to the old"
     assert line["prediction"]["bytes"] == len(" mill")
+
+
+def test_the_model_is_the_third_argument_or_named(task: str, rows: Path, model: LanguageModel) -> None:
+    assert evaluate(task, rows, model) == evaluate(task, rows, model=model)
+    parameter = inspect.signature(evaluate).parameters["model"]
+    assert (parameter.kind, parameter.default) == (inspect.Parameter.POSITIONAL_OR_KEYWORD, None)
+    assert list(inspect.signature(evaluate).parameters).index("model") == 2
+
+
+def test_without_a_model_it_is_the_default_one(
+    task: str, rows: Path, model: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+    monkeypatch.setattr(LanguageModel, "load", lambda name, **options: loaded.append(name) or model)
+    evaluate(task, rows)
+    evaluate(task, rows, None)
+    assert loaded == [DEFAULT_MODEL, DEFAULT_MODEL]
+
+
+def test_the_setup_s_options_have_the_setup_s_types() -> None:
+    ours, setup = get_type_hints(EvaluationOptions), get_type_hints(SetupOptions)
+    model = setup.pop("model")
+    assert {name: ours.get(name) for name in setup} == setup
+    assert get_type_hints(evaluate)["model"] == model | None
 
 
 def test_the_options_are_those_of_every_family_and_of_the_setup() -> None:

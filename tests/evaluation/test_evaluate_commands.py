@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import get_args
 
+import click
 import pytest
 from tiny_language_model import write_tiny_model
 
+from gptapps.cli import evaluate_commands
 from gptapps.cli.app import run
 from gptapps.decoding.language_model import LanguageModel
+from gptapps.evaluation.preparations import NEEDED_FIELDS, Preparation
 
 ROWS = "sentence,target\nA fine day.,1\nA dull film.,0\nA kind word.,1\nA cold soup.,0\n"
 
@@ -72,6 +76,24 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(
     assert captured.out == ""
     assert message in captured.err
     assert "Traceback" not in captured.err
+
+
+def test_the_preparations_are_those_of_the_evaluation() -> None:
+    command = evaluate_commands.evaluate.get_command(click.Context(evaluate_commands.evaluate), "score")
+    (option,) = [one for one in command.get_params(click.Context(command)) if one.name == "prepare"]
+    assert isinstance(option.type, click.Choice)
+    assert tuple(option.type.choices) == get_args(Preparation)
+    assert set(NEEDED_FIELDS) == set(get_args(Preparation))
+
+
+def test_squad_v1_s_rules_are_named_on_the_command_line(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    row = {"question": "Where?", "context": "They met in Paris.", "answers": ["Paris"]}
+    Path("asked.jsonl").write_text(json.dumps(row) + "\n", "utf-8")
+    names = "squad_v1_exact_match,squad_v1_f1"
+    assert run(["evaluate", "answer", "asked.jsonl", "-m", folder, "--metrics", names, "--json"]) == 0
+    scores = json.loads(capsys.readouterr().out)["scores"]
+    assert [score["name"] for score in scores] == names.split(",")
+    assert all("|rules:squad_v1|" in score["signature"] for score in scores)
 
 
 def test_help_names_tasks_and_options(capsys: pytest.CaptureFixture[str]) -> None:

@@ -125,6 +125,13 @@ def test_the_copies_below_a_data_root_are_read(
         assert len(few.shots or ()) == 2
 
 
+def test_squad_v1_is_scored_by_its_own_rules_as_well() -> None:
+    entries = {entry.name: entry for entry in load_suite("question_answering").entries}
+    metrics = ("exact_match", "token_f1", "squad_v1_exact_match", "squad_v1_f1")
+    assert entries["squad_v1"].metrics == metrics
+    assert entries["squad_v1"].metrics[:2] == resolve_task("answer").metrics
+
+
 def test_smoke_needs_no_data_from_elsewhere_and_leaves_no_family_out() -> None:
     suite = load_suite("smoke")
     assert all(entry.sample is not None for entry in suite.entries)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from gptapps.errors import DataError, OptionError
 from gptapps.metrics.answer_matching import ExactMatch, TokenF1, exact_match, token_f1
+from gptapps.registry import METRICS
 
 words = st.lists(st.sampled_from(["the", "a", "red", "boat", "Boat", "harbour,", "!", "42"]), max_size=6).map(" ".join)
 
@@ -57,6 +58,16 @@ def test_english_follows_squad_s_rules(
 )
 def test_an_unanswerable_question_wants_no_answer(prediction: str, answers: list[str], exact: float, f1: float) -> None:
     assert scores(prediction, answers) == scores(prediction, answers, "squad_v2") == (exact, f1)
+
+
+def test_squad_v1_s_rules_have_metrics_of_their_own() -> None:
+    exact, f1 = METRICS.get("squad_v1_exact_match"), METRICS.get("squad_v1_f1")
+    predictions, answers = ["", "the red boat"], [[".", "Paris"], ["a boat"]]
+    for language in ("en", "zh"):
+        assert exact(predictions, answers, language=language).value == 1 / 2  # exact_match: 0
+        assert f1(predictions, answers, language=language).value == pytest.approx((0 + 2 / 3) / 2)
+    assert exact(predictions, answers).signature.startswith("squad_v1_exact_match|lang:en|rules:squad_v1|n:2|")
+    assert f1(predictions, answers).signature.startswith("squad_v1_f1|lang:en|rules:squad_v1|n:2|")
 
 
 def test_squad_v1_counts_answers_of_which_nothing_is_left() -> None:

@@ -168,6 +168,11 @@ def without_every_fifth(text: str) -> str:
         ("manythings_en-zh/test", 500, False),
         ("tatoeba_zh-en/test", 500, False),
         ("tatoeba_zh-en/test", 500, True),
+        ("multi30k_en-fr/test", 200, True),
+        ("wmt14_en-de/test", 100, True),
+        ("wmt19_zh-en/test", 100, False),
+        ("tatoeba_de-en/test", 200, False),
+        ("tatoeba_fr-en/test", 200, True),
     ],
 )
 def test_real_data_scores_as_on_sacrebleu_s_command_line(
