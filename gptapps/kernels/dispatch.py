@@ -55,7 +55,8 @@ def uses_triton(impl: Impl | None, *tensors: Tensor | None) -> bool:
 
     Raises:
         KernelUnavailableError: ``triton`` was chosen, and Triton isn't installed, or a tensor lies on no CUDA device
-            (with the interpreter off) or holds numbers that no kernel takes.
+            (with the interpreter off), on one older than Ampere, or holds numbers that no kernel takes; while PyTorch
+            compiles, too.
         OptionError: the choice is no word of :data:`Impl`.
 
     Example:
@@ -139,13 +140,22 @@ def _is_taken(tensor: Tensor) -> bool:
 
 
 def _runs_kernels(tensor: Tensor) -> bool:
-    # A compiler can't look at the card; the body of the operation does so when it runs.
+    # A compiler need not look at the card; the body of the operation does so when it runs.
     return torch.compiler.is_compiling() or _is_supported(tensor.get_device())
 
 
 @cache
 def _is_supported(card: int) -> bool:
     return torch.version.hip is None and torch.cuda.get_device_capability(card) >= _OLDEST
+
+
+def _is_supported_while_compiling(card: int) -> bool:
+    return _is_supported(card)
+
+
+# The compiler calls it and keeps the answer. It is what torch.compiler.assume_constant_result sets, which would import
+# the compiler first; that takes seconds.
+_is_supported_while_compiling._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def _check(tensor: Tensor | None) -> None:
@@ -155,7 +165,7 @@ def _check(tensor: Tensor | None) -> None:
         raise KernelUnavailableError(
             f"Triton kernels run on a CUDA device, and a tensor lies on {tensor.device.type}; choose auto or reference."
         )
-    if tensor.is_cuda and not _runs_kernels(tensor):
+    if tensor.is_cuda and not _is_supported_while_compiling(tensor.get_device()):
         raise KernelUnavailableError(
             "Triton kernels need an NVIDIA GPU of compute capability 8.0 or newer; choose auto or reference."
         )

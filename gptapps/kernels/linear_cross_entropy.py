@@ -1,6 +1,7 @@
 """Cross-entropy straight from hidden states: logits are held for a piece of the tokens at a time.
 
-A piece has some 2^24 logits on the CPU; on a GPU an eighth of the tokens, but at least 1024, or as many as there are.
+A piece has some 2^24 logits on the CPU. On a GPU it has an eighth of the tokens, but at least 1,024 or as many as
+there are, and at most 2^29 logits.
 
 Symbols: N tokens, C channels, V vocabulary.
 
@@ -51,8 +52,9 @@ def linear_cross_entropy(
         label_smoothing: share of the probability that is spread over the vocabulary, 0 to 1.
         z_loss: keeps the logits near a normalized scale.
         ignore_index: tokens with this target are left out, and no logits are computed for them.
-        chunk: tokens whose logits are held at once; None for as many as take 64 MiB in float32, and on a GPU for some
-            more, which keep it busy.
+        chunk: tokens whose logits are held at once. None for as many as take 64 MiB in float32; on the kernels for an
+            eighth of the tokens that count, but at least 1,024, and at most 2^29 logits. So where no more than 1,024
+            tokens count, all their logits are held at once there.
         impl: see :mod:`gptapps.kernels.dispatch`.
 
     Returns:

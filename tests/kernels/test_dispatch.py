@@ -10,6 +10,7 @@ from typing import cast
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from gptapps import kernels
 from gptapps.errors import GPTAppsError, KernelUnavailableError, OptionError
@@ -76,6 +77,50 @@ def test_graphics_cards_that_kernels_run_on(
         dispatch._is_supported.cache_clear()
 
 
+@pytest.mark.parametrize(("capability", "taken"), [((7, 5), False), ((8, 0), True)])
+def test_a_compiler_refuses_the_choice_of_kernels_for_a_card_that_runs_none(
+    capability: tuple[int, int], taken: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch, "_HAS_TRITON", True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    there = cast(Tensor, SimpleNamespace(is_cuda=True, dtype=torch.bfloat16, get_device=lambda: 0))
+    dispatch._is_supported.cache_clear()
+    try:
+        assert dispatch.uses_triton(None, there)  # the body of the operation looks at the card
+        assert dispatch.launches(there) == taken
+        if taken:
+            assert dispatch.uses_triton("triton", there)
+        else:
+            with pytest.raises(KernelUnavailableError, match=r"capability 8\.0"):
+                dispatch.uses_triton("triton", there)
+    finally:
+        dispatch._is_supported.cache_clear()
+
+
+@pytest.mark.parametrize(("capability", "taken"), [((7, 5), False), ((8, 0), True)])
+@pytest.mark.parametrize("choice", ["triton", "auto"])
+def test_the_card_can_be_looked_at_while_pytorch_compiles(
+    choice: dispatch.Impl, capability: tuple[int, int], taken: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch, "_HAS_TRITON", True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    compiled = torch.compile(lambda x: kernels.plain_activation(x, "silu", impl=choice), backend="eager")
+    torch.compiler.reset()
+    dispatch._is_supported.cache_clear()
+    try:
+        with FakeTensorMode():
+            x = torch.empty(2, 4, device="cuda")
+            if taken or choice == "auto":
+                assert compiled(x).is_cuda
+            else:
+                with pytest.raises(KernelUnavailableError, match=r"capability 8\.0"):
+                    compiled(x)
+    finally:
+        torch.compiler.reset()
+        dispatch._is_supported.cache_clear()
+
+
 def test_triton_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatch, "_HAS_TRITON", False)
     monkeypatch.setenv(dispatch.VARIABLE, "triton")
@@ -127,10 +172,49 @@ for module in pkgutil.walk_packages(gptapps.__path__, "gptapps."):
 assert not any(name.startswith("gptapps.kernels.gpu.") for name in sys.modules)
 from gptapps import kernels
 from gptapps.errors import KernelUnavailableError
+
 x = torch.randn(3, 8, requires_grad=True)
 out = kernels.gated_activation(kernels.rms_norm(x, torch.ones(8), 1e-5), "silu")
 torch.ops.gptapps.activation(out, "silu", False).sum().backward()
 kernels.linear_cross_entropy(x, torch.randn(5, 8), torch.zeros(3, dtype=torch.int64)).backward()
+kernels.layer_norm(x, torch.ones(8), torch.zeros(8), 1e-5).sum().backward()
+heads = torch.randn(1, 3, 2, 8, requires_grad=True)
+cos, sin = torch.ones(1, 3, 1, 8), torch.zeros(1, 3, 1, 8)
+turned = kernels.rotary(heads, cos, sin, interleaved=False).transpose(1, 2)
+visible = kernels.Visibility(causal=True, window=2)
+kernels.attention(turned, turned, turned, scale=0.3, visible=visible, sinks=torch.zeros(2)).sum().backward()
+kernels.quantized_linear(x, kernels.quantize_weight(torch.randn(5, 8), bits=8))
+one, whole = torch.ones(3), torch.zeros(3, dtype=torch.int64)
+rules = {"temperature": one, "top_k": whole, "top_p": one, "min_p": 0 * one, "seeds": whole, "steps": whole}
+kernels.sample(torch.randn(3, 5), **rules)
+
+from gptapps.backbone.config import Activation, AttentionConfig, FeedForwardConfig, GPTConfig, Norm, NormConfig, Wiring
+from gptapps.backbone.gpt import GPTBackbone
+from gptapps.backbone.kv_cache import KVCache
+from gptapps.backbone.rotary import RotaryConfig
+
+config = GPTConfig(
+    family="llama",
+    vocabulary_size=20,
+    context_length=16,
+    channels=16,
+    layers=2,
+    attention=AttentionConfig(heads=2, kv_heads=1, head_size=8, scale=0.3),
+    feed_forward=FeedForwardConfig(size=24, activation=Activation.SILU, gated=True, bias=False),
+    norm=NormConfig(Norm.RMS, 1e-5),
+    wiring=Wiring.PRE_NORM,
+    windows=(None, 4),
+    rotary=RotaryConfig(base=10000.0, size=8),
+)
+backbone = GPTBackbone(config)
+ids = torch.arange(6).view(1, 6)
+backbone(ids).sum().backward()
+with torch.inference_mode():
+    rows = KVCache(config).add_rows(1)
+    backbone(ids, cache=rows)
+    assert backbone(ids[:, :1], cache=rows).isfinite().all()
+assert not any(name.startswith("gptapps.kernels.gpu.") for name in sys.modules)
+
 try:
     kernels.rms_norm(x, torch.ones(8), 1e-5, impl="triton")
 except KernelUnavailableError:

@@ -15,6 +15,7 @@ from transformers.activations import ACT2FN
 
 from gptapps import kernels
 from gptapps.kernels import reference
+from gptapps.kernels.reference_attention import open_attention
 
 DOUBLE_TOLERANCE = 1e-10  # two orders of summation in float64
 ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_new", "silu": "silu", "relu": "relu"}
@@ -231,6 +232,18 @@ DIFFERENTIABLE: dict[str, tuple[Callable[..., object], tuple[tuple[int, ...], ..
     "partial attention, shared keys": (
         lambda q, k, v: reference.partial_attention(q, k, v, scale=0.4, mask=MASK),
         ((2, 4, 2, 3), (1, 2, 4, 3), (1, 2, 4, 3)),
+    ),
+    "packed attention": (
+        lambda q, k, v: reference.packed_attention(q, k, v, lengths=[3, 1, 2], scale=0.4, window=2),
+        ((1, 4, 6, 2), (1, 2, 6, 2), (1, 2, 6, 2)),
+    ),
+    "packed attention behind an opening": (
+        lambda q, k, v: reference.packed_attention(q, k, v, shared=2, lengths=[3, 1], scale=0.4, window=None),
+        ((1, 4, 6, 2), (1, 2, 6, 2), (1, 2, 6, 2)),
+    ),
+    "packed attention, both ways": (
+        lambda q, k, v: open_attention(q, k, v, [4, 2], scale=0.4, window=2),
+        ((1, 4, 6, 2), (1, 2, 6, 2), (1, 2, 6, 2)),
     ),
     "merge attention": (
         lambda a, la, b, lb: kernels.merge_attention((a, la), (b, lb)),

@@ -20,7 +20,7 @@ from torch import Tensor
 from gptapps.kernels.gpu.attention_backward_keys import attention_backward_keys_kernel
 from gptapps.kernels.gpu.attention_backward_queries import attention_backward_queries_kernel
 from gptapps.kernels.gpu.attention_sizes import backward_key_sizes, backward_query_sizes, padded_head
-from gptapps.kernels.gpu.attention_tiles import bytes_of, channels_last, load_tokens, start_of
+from gptapps.kernels.gpu.attention_tiles import bytes_of, channels_last, contiguous, load_tokens, start_of
 from gptapps.kernels.gpu.launching import cdiv, on_device
 from gptapps.kernels.visibility import Visibility
 
@@ -91,7 +91,7 @@ def attention_backward(
         longest_keys = keys if visible.most_keys is None else visible.most_keys
     mask, mask_strides = bytes_of(visible.mask)
     block_d = padded_head(size)
-    lengths = (visible.key_lengths, visible.prefix_lengths, visible.offsets, bounds, visible.key_bounds)
+    lengths = contiguous(visible.key_lengths, visible.prefix_lengths, visible.offsets, bounds, visible.key_bounds)
     shared = {
         "GROUP": heads // kv_heads,
         "CAUSAL": visible.causal,

@@ -22,6 +22,7 @@ from gptapps.kernels.gpu.attention_tiles import (
     LOG2_E,
     bytes_of,
     channels_last,
+    contiguous,
     is_visible,
     key_range,
     load_tokens,
@@ -197,11 +198,13 @@ def attention_forward(
     if rows * heads * longest == 0:
         return out, log_sum
     mask, mask_strides = bytes_of(visible.mask)
+    vectors = contiguous(
+        visible.key_lengths, visible.prefix_lengths, visible.offsets, bounds, visible.key_bounds, sinks
+    )
     sizes = forward_sizes(q, longest)
     with on_device(q):
         attention_forward_kernel[cdiv(longest, sizes.block_m), heads, rows](
-            q, k, v, out, log_sum, mask,
-            visible.key_lengths, visible.prefix_lengths, visible.offsets, bounds, visible.key_bounds, sinks,
+            q, k, v, out, log_sum, mask, *vectors,
             *q.stride()[:3], *k.stride()[:3], *v.stride()[:3], *out.stride()[:3], *mask_strides,
             tokens, k.shape[2], scale, visible.window or 0, soft_cap or 0.0,
             GROUP=heads // k.shape[1], CAUSAL=visible.causal, WINDOW=visible.window is not None,

@@ -214,3 +214,8 @@ def bytes_of(mask: Tensor | None) -> tuple[Tensor | None, tuple[int, int, int]]:
 def channels_last(x: Tensor) -> Tensor:
     """Return ``x`` with neighbouring channels side by side, copied only where they aren't."""
     return x if x.stride(-1) == 1 or x.shape[-1] == 1 else x.contiguous()
+
+
+def contiguous(*vectors: Tensor | None) -> tuple[Tensor | None, ...]:
+    """Return the vectors with neighbouring numbers side by side, copied only where they aren't."""
+    return tuple(None if x is None else x.contiguous() for x in vectors)

@@ -86,6 +86,7 @@ def _read_part(  # type: ignore[no-untyped-def]
     values += kv_head.to(tl.int64) * v_head
     head = kv_head * GROUP + member
     channel = tl.arange(0, PADDED)
+    wide_channel = channel.to(tl.int64)
 
     seen = tl.minimum(tl.load(lengths + batch, mask=valid, other=0).to(tl.int32), slots)
     end = tl.max(seen, 0)
@@ -99,7 +100,7 @@ def _read_part(  # type: ignore[no-untyped-def]
     end = tl.minimum(end, begin + share)
 
     q_offset = (
-        batch.to(tl.int64)[:, None] * q_batch + head.to(tl.int64)[:, None] * q_head + channel[None, :] * q_channel
+        batch.to(tl.int64)[:, None] * q_batch + head.to(tl.int64)[:, None] * q_head + wide_channel[None, :] * q_channel
     )
     inside = valid[:, None] & (channel < SIZE)[None, :]
     query = operand(tl.load(q + q_offset, mask=inside, other=0.0))  # (ROWS, D)
@@ -114,7 +115,7 @@ def _read_part(  # type: ignore[no-untyped-def]
         wide = slot.to(tl.int64)
         there = slot < end
         key = tl.load(
-            keys + wide[None, :] * k_slot + channel[:, None] * k_channel,
+            keys + wide[None, :] * k_slot + wide_channel[:, None] * k_channel,
             mask=there[None, :] & (channel < SIZE)[:, None],
             other=0.0,
         )  # (D, BLOCK)
@@ -131,7 +132,7 @@ def _read_part(  # type: ignore[no-untyped-def]
         weights = tl.exp2(scores - pivot[:, None])
         fade = tl.exp2(best - pivot)
         value = tl.load(
-            values + wide[:, None] * v_slot + channel[None, :] * v_channel,
+            values + wide[:, None] * v_slot + wide_channel[None, :] * v_channel,
             mask=there[:, None] & (channel < SIZE)[None, :],
             other=0.0,
         )  # (BLOCK, D)
@@ -186,6 +187,7 @@ def decode_attention(
     if not out.numel():
         return out, log_sums
     block = _block(q)
+    sinks = None if sinks is None else sinks.contiguous()
     parts = [_part(q, keys, values, lengths, lengths, block, window, shared=False)]
     for part_keys, part_values, part_lengths, places in zip(
         prefix_keys, prefix_values, prefix_lengths, prefix_places, strict=True
@@ -275,7 +277,8 @@ def _part(
     seen = slots if window is None else min(slots, window + block)
     room = _PROGRAMS_EACH * multiprocessors(q.device) // (kv_heads * row_blocks)  # for all of them at once
     splits = max(min(max(room, cdiv(seen, _MOST_KEYS)), cdiv(seen, block), _MOST_SPLITS), 1)
-    return _Part(keys, values, lengths, places, shared, rows, (splits, kv_heads, row_blocks))
+    grid = (splits, kv_heads, row_blocks)
+    return _Part(keys, values, lengths.contiguous(), places.contiguous(), shared, rows, grid)
 
 
 def _most_rows(q: Tensor) -> int:

@@ -51,7 +51,7 @@ def _multiply(  # type: ignore[no-untyped-def]
         if HALVES:
             channel = start + tl.arange(0, CHANNELS)
             seen = real_row[:, None] & (channel < end)[None, :]
-            given = tl.load(x + channel[None, :] * x_channel, mask=seen, other=0.0)
+            given = tl.load(x + channel.to(tl.int64)[None, :] * x_channel, mask=seen, other=0.0)
             even, odd = tl.split(tl.reshape(given, (ROWS, CHANNELS // 2, 2)))  # (N, CHANNELS / 2)
             pair = start // 2 + tl.arange(0, CHANNELS // 2)
             there = pair < end // 2  # not 2 * pair < end, which would have every byte read alone
@@ -67,7 +67,8 @@ def _multiply(  # type: ignore[no-untyped-def]
         else:
             channel = start + tl.arange(0, CHANNELS)
             there = channel < end
-            given = tl.load(x + channel[None, :] * x_channel, mask=real_row[:, None] & there[None, :], other=0.0)
+            seen = real_row[:, None] & there[None, :]
+            given = tl.load(x + channel.to(tl.int64)[None, :] * x_channel, mask=seen, other=0.0)
             integers = tl.load(
                 values + feature.to(tl.int64)[None, :] * channels + channel[:, None],
                 mask=there[:, None] & real_feature[None, :],
@@ -111,6 +112,7 @@ def quantized_linear(x: Tensor, values: Tensor, scales: Tensor, bias: Tensor | N
     """Launch :func:`gptapps.kernels.quantized_linear` for ``x`` (N, C), N at most 64."""
     rows, channels = x.shape
     features, values, scales = len(values), values.contiguous(), scales.contiguous()
+    bias = None if bias is None else bias.contiguous()
     out = x.new_empty((rows, features))
     if not out.numel():
         return out

@@ -201,6 +201,9 @@ def sample(
     log_probabilities = torch.empty(rows, dtype=torch.float32, device=logits.device)
     if not rows:
         return ids, log_probabilities
+    temperature, top_k, top_p, min_p, seeds, steps = (
+        rule.contiguous() for rule in (temperature, top_k, top_p, min_p, seeds, steps)
+    )
     pieces = cdiv(vocabulary, _PIECE)
     noisy = torch.empty((rows, vocabulary), dtype=torch.float32, device=logits.device)
     highest, sums, tempered_sums = torch.empty((3, rows, pieces), dtype=torch.float32, device=logits.device)

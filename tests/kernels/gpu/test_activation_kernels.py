@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from kernel_checks import DTYPES, agree, agree_with_gradients, drawn
+from kernel_checks import DTYPES, agree, agree_with_gradients, drawn, same_bits
 from torch import Tensor
 
 from gptapps import kernels
@@ -65,6 +65,17 @@ def test_numbers_that_lie_apart(gated: bool) -> None:
         lambda x: run(x.transpose(0, 1), "silu", gated, "reference"),
         [drawn(6, 3, learns=True)],
     )
+
+
+@pytest.mark.parametrize("gated", [False, True])
+def test_same_bits_twice(gated: bool) -> None:
+    x = drawn(3, 600, learns=True)
+
+    def gradients() -> tuple[Tensor, ...]:
+        out = run(x, "gelu", gated, "triton")
+        return (out, *torch.autograd.grad(out.square().sum(), x))
+
+    assert same_bits(gradients)
 
 
 def test_an_activation_there_is_not() -> None:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kernel_checks import same_bits
 from torch import Tensor
 
 from gptapps import kernels
@@ -92,6 +93,7 @@ def agree(call: Call) -> None:
 
 SMALL: Shape = (2, 4, 2, 37, 37, 16)
 LONG: Shape = (1, 2, 1, 150, 200, 16)  # several tiles with and without a mask
+HALF: Shape = (1, 1, 1, 200, 200, 16)  # the same in half precision, whose tiles are larger
 MASK = torch.rand(2, 1, 37, 37, generator=torch.Generator().manual_seed(1)) < 0.4
 MASK[0, 0, 5] = False  # a query that sees nothing
 PREFIXES = torch.tensor([30, 5])
@@ -129,17 +131,28 @@ CASES: dict[str, Callable[[], Call]] = {
         for size in (8, 80, 96, 200, 256)
     },
     **{str(dtype): partial(call_of, SMALL, Visibility(causal=True), dtype) for dtype in TOLERANCES},
+    # In half precision a tile of more than 64 queries is one of 128, over 64 keys each: whole, masked and passed over.
+    "bfloat16, causal": lambda: call_of(HALF, Visibility(causal=True), torch.bfloat16),
+    "float16, window": lambda: call_of((1, 1, 1, 330, 330, 16), Visibility(causal=True, window=193), torch.float16),
+    "bfloat16, packed": lambda: packed_call([150, 10], dtype=torch.bfloat16, heads=1),
+    "float16, packed, other numbers of keys": lambda: packed_call([70, 20], [200, 9], dtype=torch.float16, heads=1),
 }
 
 
 def packed_call(
-    queries: list[int], keys: list[int] | None = None, *, causal: bool = True, window: int | None = None
+    queries: list[int],
+    keys: list[int] | None = None,
+    *,
+    causal: bool = True,
+    window: int | None = None,
+    dtype: torch.dtype = torch.float32,
+    heads: int = 4,
 ) -> Call:
     bounds = [torch.tensor([0, *lengths]).cumsum(0).int() for lengths in (queries, keys or queries)]
     visible = Visibility(
         causal=causal, window=window, query_bounds=bounds[0], key_bounds=bounds[1], longest=max(queries)
     )
-    return call_of((1, 4, 2, sum(queries), sum(keys or queries), 16), visible)
+    return call_of((1, heads, max(heads // 2, 1), sum(queries), sum(keys or queries), 16), visible, dtype)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -165,7 +178,9 @@ def calls(draw: st.DrawFn) -> Call:
         offsets=lengths(),
     )
     sinks = normal(kv_heads * groups) if draw(st.booleans()) else None
-    return call_of((batch, kv_heads * groups, kv_heads, tokens, keys, size), visible, sinks=sinks)
+    dtype, soft_cap = draw(st.sampled_from(list(TOLERANCES))), draw(st.none() | st.just(2.0))
+    shape = (batch, kv_heads * groups, kv_heads, tokens, keys, size)
+    return call_of(shape, visible, dtype, sinks=sinks, soft_cap=soft_cap)
 
 
 @settings(max_examples=12)
@@ -234,6 +249,17 @@ def test_inputs_stay_as_they_are_and_the_same_bits_come_out_twice() -> None:
     once, again = call.with_gradients(), call.with_gradients()
     assert all(torch.equal(x, y) for x, y in zip(once, again, strict=True))
     assert all(torch.equal(x, copy) for x, copy in zip(call.inputs, copies, strict=True))
+
+
+def test_same_bits_of_packed_texts_twice() -> None:
+    packing = Packing.of([9, 0, 20], opening=5, device="cpu")
+    learned = [normal(1, heads, 34, 16, seed=seed).requires_grad_() for seed, heads in enumerate((2, 1, 1))]
+
+    def gradients() -> list[Tensor]:
+        out = kernels.packed_attention(*learned, packing, scale=0.3, window=7, impl="triton")
+        return [out, *torch.autograd.grad(out.square().sum(), learned)]
+
+    assert same_bits(gradients)
 
 
 def test_rows_do_not_depend_on_their_neighbours() -> None:

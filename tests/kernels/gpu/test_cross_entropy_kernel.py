@@ -13,6 +13,7 @@ from kernel_checks import DEVICE, DTYPES, TOLERANCES, agree, agree_with_gradient
 from torch import Tensor
 
 from gptapps import kernels
+from gptapps.kernels.dispatch import Impl
 
 pytest.importorskip("triton")
 gpu = importlib.import_module("gptapps.kernels.gpu.linear_cross_entropy")
@@ -89,6 +90,58 @@ def test_a_target_outside_the_vocabulary_is_no_loss_to_be_taken_for_one(target: 
     targets = torch.tensor([target, 1], device=DEVICE)
     losses = gpu.losses_of_logits(drawn(2, 9), targets, None, gpu.Terms(None, 0.0, 0.0), False)
     assert losses.isnan().tolist() == [True, False]
+
+
+@pytest.mark.parametrize("chunk", [None, 2])
+def test_inputs_whose_numbers_lie_apart(chunk: int | None) -> None:
+    targets = torch.stack((drawn_targets(7, 11), torch.zeros_like(drawn_targets(7, 11))), 1)[:, 0]
+    weights = torch.stack((drawn(7, seed=4).abs(), drawn(7, seed=5)), 1)[:, 0]
+    assert not targets.is_contiguous()
+
+    def loss(hidden: Tensor, weight: Tensor, bias: Tensor, impl: Impl) -> Tensor:
+        return kernels.linear_cross_entropy(
+            hidden.T, weight[:, ::2], targets, bias=bias[:, 1], weights=weights, chunk=chunk, impl=impl
+        )
+
+    agree_with_gradients(
+        partial(loss, impl="triton"),
+        partial(loss, impl="reference"),
+        [drawn(*shape, seed=i, learns=True) for i, shape in enumerate(((8, 7), (11, 16), (11, 2)))],
+    )
+
+
+def test_one_target_and_one_weight_for_all_tokens() -> None:
+    hidden, weight = drawn(1, 8, learns=True), drawn(11, 8, seed=1, learns=True)
+    target, share = torch.tensor([3], device=DEVICE), torch.tensor([0.5], device=DEVICE)
+
+    def loss(hidden: Tensor, weight: Tensor, impl: Impl) -> Tensor:
+        return kernels.linear_cross_entropy(
+            hidden.expand(5, 8), weight, target.expand(5), weights=share.expand(5), impl=impl
+        )
+
+    agree_with_gradients(partial(loss, impl="triton"), partial(loss, impl="reference"), [hidden, weight])
+
+
+def test_of_many_tokens_all_logits_are_never_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "_FEWEST_TOKENS", 16)  # the interpreter takes its time over 4,096 tokens
+    tokens, vocabulary = 128, 48
+    operation = importlib.import_module("gptapps.kernels.linear_cross_entropy")
+    held: set[int] = set()  # bytes: the interpreter reads memory as such
+
+    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, arguments=(), named=None):  # type: ignore[no-untyped-def]
+            if function is torch.ops.gptapps.linear_cross_entropy.default:
+                with self:  # PyTorch doesn't look into an operation of our own
+                    return operation._compute(*arguments)
+            out = function(*arguments, **(named or {}))
+            held.update(x.nbytes for x in torch.utils._pytree.tree_leaves(out) if isinstance(x, Tensor))
+            return out
+
+    hidden, weight = drawn(tokens, 4, learns=True), drawn(vocabulary, 4, seed=1, learns=True)
+    targets = torch.zeros(tokens, dtype=torch.int64, device=DEVICE)
+    with Watch():
+        kernels.linear_cross_entropy(hidden, weight, targets, impl="triton").backward()
+    assert max(held) == 16 * vocabulary * weight.itemsize
 
 
 def test_only_what_learns_gets_a_gradient() -> None:

@@ -107,6 +107,39 @@ def test_wide_weights_widen_the_output() -> None:
     assert out.dtype is kernels.rms_norm(x, weight, 1e-5, impl="reference").dtype is torch.float32
 
 
+@pytest.mark.parametrize("centred", [False, True])
+def test_residuals_weights_and_biases_that_lie_apart(centred: bool) -> None:
+    inputs = [drawn(*shape, seed=i, learns=True) for i, shape in enumerate(((5, 12), (12, 5), (12, 2), (12, 2)))]
+
+    def both(impl: Impl, x: Tensor, residual: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
+        return run(centred, True, True, impl, x, weight[:, 0], bias[:, 1], residual.T)
+
+    given = inputs if centred else [*inputs[:3], inputs[3].detach()]
+    agree_with_gradients(lambda *x: both("triton", *x), lambda *x: both("reference", *x), given)
+
+
+def test_weights_and_biases_of_one_number() -> None:
+    x, weight, bias = drawn(5, 12, learns=True), drawn(1, seed=1, learns=True), drawn(1, seed=2, learns=True)
+    agree_with_gradients(
+        lambda x, weight, bias: run(True, False, True, "triton", x, weight.expand(12), bias.expand(12)),
+        lambda x, weight, bias: run(True, False, True, "reference", x, weight.expand(12), bias.expand(12)),
+        (x, weight, bias),
+    )
+
+
+@pytest.mark.parametrize("tile", [8192, 32])  # rows that fit it, and rows whose weights' gradient has its own kernel
+def test_same_bits_of_layer_norm_twice(tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(norms_backward, "_LONGEST_TILE", tile)
+    shapes = ((130, 40), (130, 40), (40,), (40,))
+    x, residual, weight, bias = inputs = [drawn(*shape, seed=i, learns=True) for i, shape in enumerate(shapes)]
+
+    def gradients() -> tuple[Tensor, ...]:
+        out, summed = kernels.add_layer_norm(x, residual, weight, bias, 1e-5, impl="triton")
+        return (out, summed, *torch.autograd.grad((out.square() + summed).sum(), inputs))
+
+    assert same_bits(gradients)
+
+
 def test_same_bits_twice() -> None:
     x, residual, weight = (drawn(*shape, seed=i, learns=True) for i, shape in enumerate(((70, 24), (70, 24), (24,))))
 

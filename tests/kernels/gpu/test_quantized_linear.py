@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kernel_checks import same_bits
 from torch import Tensor
 
 from gptapps.errors import OptionError
@@ -92,6 +93,13 @@ def test_any_shape(
 @pytest.mark.parametrize("bits", [4, 8])
 def test_types_and_splits(bits: Bits, dtype: torch.dtype) -> None:
     check(3, 40, 1100, bits, None, True, dtype, "triton")
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_same_bits_of_several_splits_twice(bits: Bits) -> None:
+    pytest.importorskip("triton")
+    x, weight, bias = normal(3, 1100), quantize_weight(normal(40, 1100, seed=1), bits=bits), normal(40, seed=2)
+    assert same_bits(lambda: [quantized_linear(x, weight, bias, impl="triton")])
 
 
 def check(

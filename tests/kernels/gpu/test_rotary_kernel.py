@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from kernel_checks import DTYPES, agree, agree_with_gradients, drawn
+from kernel_checks import DTYPES, agree, agree_with_gradients, drawn, same_bits
 from torch import Tensor
 
 from gptapps import kernels
@@ -59,6 +59,33 @@ def test_channels_that_pass_keep_their_bits() -> None:
     x, (cos, sin) = drawn(1, 2, 3, 16, dtype=torch.bfloat16), tables(1, 2, 4, False, torch.bfloat16)
     out = kernels.rotary(x, cos, sin, interleaved=False, impl="triton")
     assert torch.equal(out[..., 4:], x[..., 4:])
+
+
+@pytest.mark.parametrize("view", ["channels apart", "rows of another table", "one row for all"])
+def test_tables_are_read_where_they_lie(view: str) -> None:
+    views = {
+        "channels apart": lambda x: torch.stack((x, x + 1), -1)[..., 0],
+        "rows of another table": lambda x: torch.cat((x, x + 1), 1)[:, :3],
+        "one row for all": lambda x: x[:1, :1].expand(2, 3, 1, 8),
+    }
+    cos, sin = (views[view](x) for x in tables(2, 3, 8, True, torch.float32))
+    assert not cos.is_contiguous()
+    agree_with_gradients(
+        lambda x: kernels.rotary(x, cos, sin, interleaved=True, impl="triton"),
+        lambda x: kernels.rotary(x, cos.double(), sin.double(), interleaved=True),
+        [drawn(2, 3, 2, 8, learns=True)],
+    )
+
+
+@pytest.mark.parametrize("interleaved", [False, True])
+def test_same_bits_twice(interleaved: bool) -> None:
+    x, (cos, sin) = drawn(2, 3, 2, 16, learns=True), tables(2, 3, 8, interleaved, torch.float32)
+
+    def gradients() -> tuple[Tensor, ...]:
+        out = kernels.rotary(x, cos, sin, interleaved=interleaved, impl="triton")
+        return (out, *torch.autograd.grad(out.square().sum(), x))
+
+    assert same_bits(gradients)
 
 
 @pytest.mark.parametrize("interleaved", [False, True])
