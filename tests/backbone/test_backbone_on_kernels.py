@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from importlib import import_module
 from itertools import product
+from typing import Literal
 
 import pytest
 import torch
 from tiny_models import TinyModel, random_tokens
 from torch import Tensor
 
+from gptapps import kernels
 from gptapps.backbone.branching import Branching
 from gptapps.backbone.gpt import GPTBackbone
 from gptapps.backbone.kv_cache import KVCache
+from gptapps.backbone.quantized import quantize_blocks
+from gptapps.backbone.token_step import TokenStep, rotation_tables
+from gptapps.heads.language_model import LanguageModelHead
 from gptapps.kernels.dispatch import VARIABLE
+from gptapps.training.lessons import Lesson
+from gptapps.training.loss import TargetLoss
+from gptapps.training.packing import pack
 
 pytest.importorskip("triton")
 # numpy, which interprets, warns where exp reaches infinity and the result is right.
@@ -27,8 +36,12 @@ REFERENCES = {
     ],
     "attention": ["masked_attention", "open_attention"],
     "attention_operator": ["masked_attention", "masked_attention_backward"],
+    "activations": ["_derivative"],
     "norms": ["norm", "norm_backward"],
+    "linear_cross_entropy": ["_loss_and_gradients"],
+    "quantized_linear": ["_reference", "dequantize_weight"],
     "reference_decode": ["decode_attention"],
+    "reference_sampling": ["sample"],
 }  # fmt: skip
 """Module of :mod:`gptapps.kernels` -> the functions of plain PyTorch that it calls where no kernel answers."""
 
@@ -53,6 +66,10 @@ def on_kernels_alone(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
 def prefill(backbone: GPTBackbone) -> list[Tensor]:
     return [backbone(random_tokens(2, 11))]
+
+
+def prefill_of_one(backbone: GPTBackbone) -> list[Tensor]:
+    return [backbone(random_tokens(1, 7))]
 
 
 def chunks_behind_unequal_tails(backbone: GPTBackbone) -> list[Tensor]:
@@ -108,6 +125,7 @@ READINGS = (
         *product(["mistral"], READINGS),
         ("gpt2", chunks_behind_segments),
         *product(["gpt1", "gpt2", "gptj", "qwen3"], [prefill, token_by_token]),
+        *product(["gemma3", "gpt_neox"], [prefill_of_one]),
     ],
 )
 def test_hidden_states_are_those_of_the_reference(
@@ -123,11 +141,19 @@ def test_hidden_states_are_those_of_the_reference(
         torch.testing.assert_close(states, plain, atol=TOLERANCE, rtol=TOLERANCE)
 
 
-@pytest.mark.parametrize(("name", "mixed"), [("gpt2", False), ("mistral", False), ("mistral", True)])
+def two_layers(model: TinyModel) -> tuple[GPTBackbone, LanguageModelHead]:
+    """Return copies whose backbone has two layers, one with a window and one without where layers differ in that."""
+    backbone, head = copy.deepcopy((model.backbone, model.head))
+    first = max(backbone.config.windows.index(None) - 1, 0) if None in backbone.config.windows else 0
+    backbone.blocks = backbone.blocks[first : first + 2]
+    return backbone, head
+
+
+@pytest.mark.parametrize(("name", "mixed"), [("gpt2", False), ("gptj", False), ("mistral", False), ("mistral", True)])
 def test_gradients_are_those_of_the_reference(
     name: str, mixed: bool, tiny: Callable[[str], TinyModel], on_kernels_alone: Callable[[], None]
 ) -> None:
-    backbone = tiny(name).backbone
+    backbone, _ = two_layers(tiny(name))
     tokens = random_tokens(1, 15)[0]
 
     def gradients() -> list[Tensor]:
@@ -138,5 +164,58 @@ def test_gradients_are_those_of_the_reference(
     expected = gradients()
     on_kernels_alone()
     for gradient, plain in zip(gradients(), expected, strict=True):
-        scale, tolerance = max(float(plain.abs().max()), 1.0), 0.1 if mixed else TOLERANCE  # bfloat16 has 8 bits
-        torch.testing.assert_close(gradient / scale, plain / scale, atol=tolerance, rtol=tolerance)
+        agree(gradient, plain, tolerance=0.1 if mixed else TOLERANCE)  # bfloat16 has 8 bits
+
+
+FAMILIES = ("mistral", "gemma3", "gptj", "gpt_neox")
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_training_step_is_that_of_the_reference(
+    name: str, tiny: Callable[[str], TinyModel], on_kernels_alone: Callable[[], None]
+) -> None:
+    loss = TargetLoss(*two_layers(tiny(name)), label_smoothing=0.1, z_loss=0.01)
+    lessons = pack([Lesson((5, 17, 3, 60, 8), (9, 2)), Lesson((5,), (70,), weight=2.0)])
+
+    def step() -> list[Tensor]:
+        with torch.enable_grad():
+            summed = loss(lessons)
+            return [summed.detach(), *torch.autograd.grad(summed, list(loss.parameters()))]
+
+    expected = step()
+    on_kernels_alone()
+    for ours, plain in zip(step(), expected, strict=True):
+        agree(ours, plain)
+
+
+@pytest.mark.parametrize(("name", "bits"), [*product(FAMILIES, [None]), ("mistral", 8)])
+def test_the_next_token_is_that_of_the_reference(
+    name: str, bits: Literal[8] | None, tiny: Callable[[str], TinyModel], on_kernels_alone: Callable[[], None]
+) -> None:
+    backbone, head = tiny(name).backbone, tiny(name).head
+    if bits is not None:
+        backbone = copy.deepcopy(backbone)
+        quantize_blocks(backbone, bits=bits)
+    caches = [KVCache(backbone.config) for _ in range(2)]
+    for cache in caches:
+        backbone(random_tokens(2, 7), cache=cache.add_rows(2), lengths=[7, 2])
+        cache.reserve(8)
+    tokens = random_tokens(2, seed=1)
+    whole = torch.zeros(2, dtype=torch.int64)
+    rules = {"temperature": torch.tensor([0.0, 1.0]), "top_k": whole, "top_p": torch.tensor([1.0, 0.9])}
+    rules |= {"min_p": torch.zeros(2), "seeds": whole, "steps": whole}
+
+    plain = backbone(tokens.unsqueeze(1), cache=caches[0].all_rows()).squeeze(1)
+    expected = kernels.sample(head(plain), **rules)
+    on_kernels_alone()
+    tables = rotation_tables(backbone.config, 8, torch.float32, torch.device("cpu"))
+    states = backbone.read_tokens(tokens, TokenStep(backbone.config, caches[1], torch.tensor(caches[1].tails), tables))
+    agree(states, plain)
+    ids, log_probabilities = kernels.sample(head(states), **rules)
+    assert torch.equal(ids, expected[0])
+    agree(log_probabilities, expected[1])
+
+
+def agree(ours: Tensor, plain: Tensor, *, tolerance: float = TOLERANCE) -> None:
+    scale = max(float(plain.abs().max()), 1.0)
+    torch.testing.assert_close(ours / scale, plain / scale, atol=tolerance, rtol=tolerance)

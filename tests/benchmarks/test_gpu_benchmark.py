@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.speed.gpu import models, worker
 from benchmarks.speed.gpu import run as runs
-from benchmarks.speed.gpu import worker
 from benchmarks.speed.gpu.__main__ import main
 from benchmarks.speed.gpu.card import Card, Draw
 from benchmarks.speed.gpu.checking import TOLERANCES, check
 from benchmarks.speed.gpu.deadline import Deadline
+from benchmarks.speed.gpu.decoders import SteppingDecoder
 from benchmarks.speed.gpu.jobs import check_jobs, checked, run_jobs
 from benchmarks.speed.gpu.layouts import DRY_LAYOUTS
+from benchmarks.speed.gpu.measured import Measured
 from benchmarks.speed.gpu.models import Timer, check_logits
 from benchmarks.speed.gpu.operations import OPERATIONS, PLAIN
 from benchmarks.speed.gpu.operations.masks import CAUSAL, EVERYTHING, Mask, band, packed, window
@@ -31,11 +36,12 @@ from benchmarks.speed.gpu.report import environment, file_stem, markdown
 from benchmarks.speed.gpu.roofline import Cost
 from benchmarks.speed.gpu.sides import build_ours, build_theirs
 from benchmarks.speed.gpu.timing import WrongKernelError, time_case
-from benchmarks.speed.gpu.work import Case, Inputs, Operation, Pass, Setting
+from benchmarks.speed.gpu.work import Case, Inputs, Operation, Pass, Peer, Setting
 from benchmarks.speed.gpu.worker import main as work
-from benchmarks.speed.measuring import ROOT, BenchmarkError
+from benchmarks.speed.measuring import OURS, ROOT, BenchmarkError
 from gptapps import kernels
 from gptapps.errors import KernelUnavailableError
+from gptapps.kernels.dispatch import VARIABLE
 
 pytest.importorskip("triton")
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU, kernels don't run in the interpreter")
@@ -216,10 +222,116 @@ def test_a_model_that_computes_something_else_is_not_timed(card: Card) -> None:
         check_logits(card, ours, theirs)
 
 
-def test_models_are_left_out_when_the_time_is_up(card: Card) -> None:
+def test_models_are_left_out_when_the_time_is_up(card: Card, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(models, "build_theirs")  # nothing is built
     deadline = Deadline(0)
     assert list(Timer(card, DRY_LAYOUTS[0], deadline).measured()) == []
-    assert len(deadline.left_out) == 4
+    assert deadline.left_out == [
+        "tiny: decoding, tiny, B 1, T 5",
+        "tiny: prefill, tiny, B 1, T 12",
+        "tiny: decoding, tiny, B 2, T 5",
+        "tiny: training step, tiny, B 2, T 9",
+    ]
+
+
+class Clock:
+    """Stands still but for the work that takes time."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def work(self, seconds: float) -> float:
+        self.now += seconds
+        return seconds
+
+    def peer(self, seconds: float) -> Peer:
+        """Return a peer that is right, and so slow."""
+
+        def square(x: Tensor) -> Tensor:
+            self.work(seconds)
+            return x.square()
+
+        return plain(square)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "timed", "left_out"),
+    [
+        (18.0, [OURS, models.THEIRS, "other"], []),
+        (12.0, [OURS, models.THEIRS], ["tiny: prefill, tiny, B 1, T 12, other"]),
+        (4.0, None, ["tiny: prefill, tiny, B 1, T 12, other", "tiny: prefill, tiny, B 1, T 12"]),
+        (1.0, None, ["tiny: prefill, tiny, B 1, T 12"]),
+    ],
+)
+def test_a_model_s_sides_are_left_out_when_the_time_is_up(
+    card: Card, seconds: float, timed: list[str] | None, left_out: list[str]
+) -> None:
+    clock = Clock()
+    deadline = Deadline(seconds, clock)
+    turns = {side: partial(clock.work, taken) for side, taken in ((OURS, 1.0), (models.THEIRS, 4.0), ("other", 1.0))}
+    timer = Timer(card, DRY_LAYOUTS[0], deadline)
+    found = timer.timed("prefill", 1, 12, Cost(8), turns, {})
+    assert deadline.left_out == left_out
+    assert timed == (None if found is None else [one.side for one in (*found.ours, *found.peers)])
+
+
+def test_rounds_end_with_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, card = Clock(), Card(dry_run=True)
+    monkeypatch.setattr(card, "is_dry", False)
+    monkeypatch.setattr(card, "peak_bytes", lambda work: work() and None)
+    deadline = Deadline(12.0, clock)
+    turns = {OURS: partial(clock.work, 1.0), models.THEIRS: partial(clock.work, 1.0)}
+    found = Timer(card, DRY_LAYOUTS[0], deadline).timed("prefill", 1, 12, Cost(8), turns, {})
+    assert found is not None
+    assert [one.values for one in (*found.ours, *found.peers)] == [(1.0, 1.0, 1.0)] * 2
+    assert deadline.left_out == ["tiny: prefill, tiny, B 1, T 12, all but 3 of 5 rounds"]
+    assert clock.now <= 12.0
+
+
+def test_peers_and_passes_are_left_out_when_the_time_is_up(card: Card) -> None:
+    clock = Clock()
+    deadline = Deadline(10.0, clock)
+    peers = {"first": clock.peer(4.0), "second": clock.peer(7.0), "third": clock.peer(1.0)}
+    costs = {Pass.FORWARD: Cost(8), Pass.BACKWARD: Cost(8)}
+    assert time_case(card, "square", Case(setting(learned=(0,)), costs, peers), deadline) == []
+    assert deadline.left_out == [f"square, squares: {what}" for what in ("third", "forward", "backward")]
+    deadline = Deadline(12.0, clock)
+    (forward,) = time_case(card, "square", Case(setting(learned=(0,)), costs, {"first": peers["first"]}), deadline)
+    assert [one.side for one in forward.peers] == ["first"]
+    assert deadline.left_out == ["square, squares: backward"]
+
+
+def test_models_run_on_triton_or_not_at_all(card: Card, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str | None] = []
+
+    class Noting:
+        def __init__(self, *_: object, **__: object) -> None:
+            seen.append(os.environ.get(VARIABLE))
+
+        def measured(self) -> list[Measured]:
+            return []
+
+    monkeypatch.setattr(runs, "Timer", Noting)
+    monkeypatch.delenv(VARIABLE, raising=False)
+    assert runs.run(card, Deadline(60), ["models"], lambda _: None).is_right
+    assert seen == ["triton"]
+    assert VARIABLE not in os.environ
+
+
+def test_a_decoder_that_captures_no_graph_is_not_timed(card: Card, monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = build_theirs(card, DRY_LAYOUTS[0], 1)
+    ours = build_ours(theirs)
+    monkeypatch.setattr(SteppingDecoder, "_captures", lambda _: True)  # as on a GPU
+    with pytest.raises(BenchmarkError, match="captured its steps in no CUDA graph"):
+        check_logits(card, ours, theirs)
+    decoder = SteppingDecoder(ours)
+    decoder.read(torch.zeros(1, 3, dtype=torch.int64))
+    decoder.step(torch.zeros(1, dtype=torch.int64))  # compiles
+    decoder._steps._captured[1, ()] = Mock()
+    decoder.step(torch.zeros(1, dtype=torch.int64))
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM
+from transformers import AttentionInterface, AutoConfig, AutoModel, AutoModelForCausalLM, BertConfig, BertModel
 
 import gptapps
 from gptapps.errors import OptionError, ResourceError, UnsupportedModelError
@@ -92,6 +93,45 @@ def test_kernels_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "triton")
     torch.testing.assert_close(ours(text).logits, logits, atol=TOLERANCE, rtol=TOLERANCE)
     assert torch.equal(ours.generate(text, max_new_tokens=2, do_sample=False, pad_token_id=0), expected)
+
+
+@torch.no_grad()
+def test_a_saved_model_is_loaded_with_it(tmp_path: Path) -> None:
+    theirs, _ = make("mistral")
+    theirs.save_pretrained(tmp_path)
+    from_pretrained: Any = AutoModelForCausalLM.from_pretrained
+    ours = from_pretrained(tmp_path, attn_implementation="gptapps")
+    sdpa = from_pretrained(tmp_path, attn_implementation="sdpa")
+    assert (ours.config._attn_implementation, sdpa.config._attn_implementation) == ("gptapps", "sdpa")
+    text, padding = tokens(2, 11), torch.ones(2, 11, dtype=torch.int64)
+    padding[1, :4] = 0  # on the left, as generation pads
+    expected = sdpa(text, attention_mask=padding).logits
+    logits = ours(text, attention_mask=padding).logits
+    seen = padding.bool()
+    torch.testing.assert_close(logits[seen], expected[seen], atol=TOLERANCE, rtol=TOLERANCE)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("on_kernels", [False, True])
+def test_a_model_that_reads_both_ways(on_kernels: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    gptapps.register_attention()
+    torch.manual_seed(0)
+    sizes = {name: _SIZES[name] for name in ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")}
+    config = BertConfig(**sizes, intermediate_size=48, attention_probs_dropout_prob=0.0)
+    from_config: Any = AutoModel.from_config
+    theirs, ours = (from_config(config, attn_implementation=name).eval() for name in ("sdpa", "gptapps"))
+    ours.load_state_dict(theirs.state_dict())
+    assert isinstance(ours, BertModel)
+    text, padding = tokens(2, 9), torch.ones(2, 9, dtype=torch.int64)
+    padding[0, 5:] = 0
+    expected = [theirs(text, attention_mask=mask).last_hidden_state for mask in (padding, None)]
+    if on_kernels:
+        pytest.importorskip("triton")
+        monkeypatch.setenv(VARIABLE, "triton")
+    states = [ours(text, attention_mask=mask).last_hidden_state for mask in (padding, None)]
+    seen = padding.bool()
+    torch.testing.assert_close(states[0][seen], expected[0][seen], atol=TOLERANCE, rtol=TOLERANCE)
+    torch.testing.assert_close(states[1], expected[1], atol=TOLERANCE, rtol=TOLERANCE)
 
 
 def test_gradients_are_those_of_their_attention() -> None:

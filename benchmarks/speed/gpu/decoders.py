@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.speed.gpu.sides import Ours, Theirs
+from benchmarks.speed.measuring import BenchmarkError
 from gptapps.backbone.kv_cache import CacheRows, KVCache
 from gptapps.decoding.token_steps import TokenSteps
 
@@ -49,16 +50,25 @@ class CachedDecoder:
 
 
 class SteppingDecoder:
-    """gptapps' steps as its engine takes them: on a GPU captured as a CUDA graph, which stays from text to text."""
+    """gptapps' steps as its engine takes them: on a GPU captured as a CUDA graph, which stays from text to text.
+
+    Args:
+        side: whose backbone and head.
+
+    Raises:
+        BenchmarkError: at the second step behind a prompt, if on a GPU no graph was captured by then.
+    """
 
     def __init__(self, side: Ours) -> None:
         self._model = _Model(side)
         self._cache = _new_cache(side)
         model: Any = self._model
         self._steps = TokenSteps(model, self._cache)
+        self._taken = 0
 
     def read(self, prompts: Tensor) -> Tensor:
         """See :meth:`Decoder.read`."""
+        self._taken = 0
         cache = self._cache
         for row in range(cache.rows):
             cache.truncate(row, 0)
@@ -68,7 +78,15 @@ class SteppingDecoder:
 
     def step(self, tokens: Tensor) -> Tensor:
         """See :meth:`Decoder.step`."""
-        return self._steps.logits(tokens.tolist())
+        logits = self._steps.logits(tokens.tolist())
+        self._taken += 1
+        has_graph = bool(self._steps._captured)  # nothing public tells
+        if self._taken > 1 and self._captures() and not has_graph:  # the first step compiles
+            raise BenchmarkError("gptapps captured its steps in no CUDA graph.")
+        return logits
+
+    def _captures(self) -> bool:
+        return self._cache.keys.is_cuda
 
 
 class TheirDecoder:

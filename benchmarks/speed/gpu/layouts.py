@@ -25,6 +25,7 @@ class Layout:
         decoded: how many texts are continued at once, behind how many tokens of each.
         trained: B and T of a training step; None for none.
         trained_layers: how many of its layers are trained, where all don't fit twice beside the optimizer's state.
+        context: the most tokens of a text.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Layout:
     decoded: tuple[tuple[int, int], ...]
     trained: tuple[int, int] | None
     trained_layers: int | None = None
+    context: int = 16384
 
     def values(self, layers: int) -> dict[str, Any]:
         """Return what transformers' configuration is made of, with ``layers`` layers."""
@@ -52,7 +54,7 @@ class Layout:
             "head_dim": self.head_size,
             "vocab_size": self.vocabulary,
             "tie_word_embeddings": self.tied,
-            "max_position_embeddings": 16384,
+            "max_position_embeddings": self.context,
             "initializer_range": 1.5 * self.channels**-0.5,  # scores far enough apart that masks and places show
             "bos_token_id": None,
             "eos_token_id": None,
@@ -141,9 +143,9 @@ DRY_LAYOUTS = (
         name="tiny",
         channels=32,
         layers=2,
-        heads=4,
-        kv_heads=2,
-        head_size=8,
+        heads=2,
+        kv_heads=1,
+        head_size=16,
         feed_forward=48,
         vocabulary=101,
         tied=True,
@@ -151,5 +153,7 @@ DRY_LAYOUTS = (
         decoded=((1, 5), (2, 5)),
         trained=(2, 9),
         trained_layers=1,
+        context=64,
     ),
 )
+"""Small enough for Triton's interpreter, which takes a part of a second for every kernel."""

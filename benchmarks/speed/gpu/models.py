@@ -35,9 +35,16 @@ _SECONDS_PER_LAYER = {"prefill": 1.0, "training": 2.5, "decoding": 1.5}
 """What compiling takes about."""
 _PREPARED = 0.3
 """As a part of that, once the compiler's cache on the disk is filled."""
+_BUILDING_SECONDS = 10.0
+"""What building both sides and comparing their logits takes about."""
+_SECONDS_PER_PIECE = {"decoding": 5.0, "prefill": 5.0, "training step": 6.0}
+"""What one piece of work takes about, what is compiled left out."""
 _ROUNDS = (5, 10)
 _SECONDS = 4.0
 """What the rounds of one piece of work may take together, beyond the fewest."""
+
+_NEEDED = (*DECODERS, OURS, THEIRS)
+"""Without these sides a piece of work tells nothing."""
 
 Turn = Callable[[], float]
 
@@ -60,25 +67,42 @@ class Timer:
         self._element = card.dtype.itemsize
 
     def measured(self) -> Iterator[Measured]:
-        """Yield each piece of work as soon as it is timed, the most telling first."""
+        """Yield each piece of work as soon as it is timed, the most telling first; what doesn't fit is left out."""
+        decoded = [("decoding", self._decoding, size) for size in self.layout.decoded]
+        prefills = [("prefill", self._prefill, size) for size in self.layout.prefills]
+        pieces = [*decoded[:1], *prefills[:1], *decoded[1:], *prefills[1:]]
+        trained = self.layout.trained
+        building = 1.0 if self.card.is_dry else _BUILDING_SECONDS
+        if self.deadline.left < building:
+            for subject, _, size in pieces:
+                self._fits_piece(subject, size, building)
+            if trained is not None:
+                self._fits_piece("training step", trained, building)
+            return
         theirs = build_theirs(self.card, self.layout, self.layout.layers)
         ours = build_ours(theirs)
         checks = check_logits(self.card, ours, theirs)
-        decoded = [("decoding", self._decoding, size) for size in self.layout.decoded]
-        prefills = [("prefill", self._prefill, size) for size in self.layout.prefills]
-        for subject, measure, size in [*decoded[:1], *prefills[:1], *decoded[1:], *prefills[1:]]:
-            if self._fits(f"{subject}, {self._told(*size)}", 5):
-                yield measure(ours, theirs, *size, checks)
+        for subject, measure, size in pieces:
+            if self._fits_piece(subject, size):
+                found = measure(ours, theirs, *size, checks)
+                if found is not None:
+                    yield found
                 self.card.release()
         layers = self.layout.trained_layers or self.layout.layers
-        if self.layout.trained is None or not self._fits(f"training step, {self._told(*self.layout.trained)}", 6):
+        is_rebuilt = layers != self.layout.layers
+        if trained is None or not self._fits_piece("training step", trained, building if is_rebuilt else 0.0):
             return
-        if layers != self.layout.layers:
+        if is_rebuilt:
             del ours, theirs
             self.card.release()
             theirs = build_theirs(self.card, self.layout, layers)
             ours = build_ours(theirs)
-        yield self._training(ours, theirs, *self.layout.trained)
+        found = self._training(ours, theirs, *trained)
+        if found is not None:
+            yield found
+
+    def _fits_piece(self, subject: str, size: tuple[int, int], building: float = 0.0) -> bool:
+        return self._fits(f"{subject}, {self._told(*size)}", building + _SECONDS_PER_PIECE[subject])
 
     def _fits(self, what: str, seconds: float) -> bool:
         return self.deadline.allows(f"{self.layout.name}: {what}", seconds)
@@ -87,7 +111,7 @@ class Timer:
         return f"{self.layout.name}, B {batch}, T {tokens}"
 
     @torch.inference_mode()
-    def _decoding(self, ours: Ours, theirs: Theirs, batch: int, tokens: int, checks: dict[str, Any]) -> Measured:
+    def _decoding(self, ours: Ours, theirs: Theirs, batch: int, tokens: int, checks: dict[str, Any]) -> Measured | None:
         prompts = Draw(self.card, self.card.dtype).integers(self.layout.vocabulary, batch, tokens)
         steps = _DRY_NEW_TOKENS if self.card.is_dry else NEW_TOKENS
         turns: dict[str, Turn] = {
@@ -98,10 +122,10 @@ class Timer:
         if self._may_compile("decoding", batch, tokens):
             turns[_GENERATE_COMPILED] = partial(theirs.generate, prompts, steps, is_static=True)
         cost = self.layout.decode_cost(batch, tokens, self._element)
-        return self._timed("decoding", batch, tokens, cost, turns, checks)
+        return self.timed("decoding", batch, tokens, cost, turns, checks)
 
     @torch.inference_mode()
-    def _prefill(self, ours: Ours, theirs: Theirs, batch: int, tokens: int, checks: dict[str, Any]) -> Measured:
+    def _prefill(self, ours: Ours, theirs: Theirs, batch: int, tokens: int, checks: dict[str, Any]) -> Measured | None:
         prompts = Draw(self.card, self.card.dtype).integers(self.layout.vocabulary, batch, tokens)
         turns: dict[str, Turn] = {
             OURS: lambda: self.card.elapsed(lambda: ours.prefill(prompts)),
@@ -111,9 +135,9 @@ class Timer:
             quick = compiled(self.card, theirs)
             turns[COMPILED] = lambda: self.card.elapsed(lambda: quick.prefill(prompts))
         cost = self.layout.prefill_cost(batch, tokens, self._element)
-        return self._timed("prefill", batch, tokens, cost, turns, checks)
+        return self.timed("prefill", batch, tokens, cost, turns, checks)
 
-    def _training(self, ours: Ours, theirs: Theirs, batch: int, tokens: int) -> Measured:
+    def _training(self, ours: Ours, theirs: Theirs, batch: int, tokens: int) -> Measured | None:
         texts = Draw(self.card, self.card.dtype).integers(self.layout.vocabulary, batch, tokens)
         first = {name: float(side.loss(texts).detach()) for name, side in ((OURS, ours), (THEIRS, theirs))}
         if not abs(first[OURS] - first[THEIRS]) <= _SAME_LOSS * abs(first[THEIRS]):
@@ -132,8 +156,8 @@ class Timer:
         }
         cost = self.layout.training_cost(batch, tokens, self._element)
         layers = self.layout.trained_layers
-        found = self._timed("training step", batch, tokens, cost, turns, {"first_losses": first})
-        return found if layers is None else replace(found, size=f"{found.size}, {layers} layers")
+        found = self.timed("training step", batch, tokens, cost, turns, {"first_losses": first})
+        return found if found is None or layers is None else replace(found, size=f"{found.size}, {layers} layers")
 
     def _may_compile(self, what: str, batch: int, tokens: int) -> bool:
         layers = self.layout.trained_layers if what == "training" else None
@@ -141,26 +165,59 @@ class Timer:
         seconds *= _PREPARED if self.is_prepared else 1.0
         return self._fits(f"torch.compile, {what}, {self._told(batch, tokens)}", seconds)
 
-    def _timed(
+    def timed(
         self, subject: str, batch: int, tokens: int, cost: Cost, turns: dict[str, Turn], checks: dict[str, Any]
-    ) -> Measured:
+    ) -> Measured | None:
+        """Time a piece of work, and look at the deadline before each side's first turn and before each round.
+
+        Args:
+            subject: what is done.
+            batch, tokens: B and T.
+            cost: of one run.
+            turns: what each side does, which returns seconds; those that take no part are removed.
+            checks: how it was made sure that all sides do the same.
+
+        Returns:
+            The times; None if gptapps or transformers did not get to a round.
+        """
+        size = self._told(batch, tokens)
         left_out: dict[str, str] = {}
-        round_seconds = 0.0
+        longest, whole = 0.0, 0.0  # seconds of a turn and of a round
+        calls = 1 if self.card.is_dry else 2  # a side's first turns; and a round, and one more that looks at memory
         for name in list(turns):
+            is_needed = name in _NEEDED
+            needed = calls * longest + calls * (whole + longest)
+            if not self._fits(f"{subject}, {size}" + ("" if is_needed else f", {name}"), needed):
+                if is_needed:
+                    return None
+                del turns[name]
+                continue
             try:
-                turns[name]()  # compiles what there is to compile
-                round_seconds += turns[name]()
+                if not self.card.is_dry:
+                    turns[name]()  # compiles what there is to compile
+                before = self.deadline.left
+                turns[name]()
             except Exception as failure:
-                if name in (*DECODERS, OURS, THEIRS):
+                if is_needed:
                     raise
                 left_out[name] = reason(failure)
                 del turns[name]
-        rounds = 1 if self.card.is_dry else max(_ROUNDS[0], min(_ROUNDS[1], int(_SECONDS / round_seconds)))
-        seconds = interleaved(turns, rounds, 0)
+                continue
+            taken = before - self.deadline.left
+            longest, whole = max(longest, taken), whole + taken
+        if not self._fits(f"{subject}, {size}", calls * whole):
+            return None
+        rounds = 1 if self.card.is_dry else max(_ROUNDS[0], min(_ROUNDS[1], int(_SECONDS / max(whole, 1e-6))))
+        seconds = interleaved(turns, 1, 0)
+        for number in range(1, rounds):
+            if not self._fits(f"{subject}, {size}, all but {number} of {rounds} rounds", calls * whole):
+                break
+            for name, values in interleaved(turns, 1, 0).items():
+                seconds[name] += values
         samples = [Samples(name, tuple(values), self.card.peak_bytes(turns[name])) for name, values in seconds.items()]
         return Measured(
             subject=subject,
-            size=self._told(batch, tokens),
+            size=size,
             cost=cost,
             ours=tuple(one for one in samples if one.side.startswith(OURS)),
             peers=tuple(one for one in samples if not one.side.startswith(OURS)),
@@ -178,7 +235,7 @@ def check_logits(card: Card, ours: Ours, theirs: Theirs) -> dict[str, Any]:
         BenchmarkError: ours lie further off than rounding explains.
     """
     config = ours.backbone.config
-    tokens = Draw(card, card.dtype).integers(config.vocabulary_size, 2, 16 if card.is_dry else _CHECKED_TOKENS)
+    tokens = Draw(card, card.dtype).integers(config.vocabulary_size, 2, 8 if card.is_dry else _CHECKED_TOKENS)
     exact = Theirs(copy.deepcopy(theirs.model).float())
     truth = exact.logits(tokens)
     del exact

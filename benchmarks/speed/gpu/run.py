@@ -12,7 +12,7 @@ from benchmarks.speed.gpu.card import Card
 from benchmarks.speed.gpu.checking import check, checks, reason
 from benchmarks.speed.gpu.deadline import Deadline
 from benchmarks.speed.gpu.jobs import Job, check_jobs, checked, run_jobs
-from benchmarks.speed.gpu.layouts import DRY_LAYOUTS, LAYOUTS
+from benchmarks.speed.gpu.layouts import DRY_LAYOUTS, LAYOUTS, Layout
 from benchmarks.speed.gpu.measured import Checked, Measured
 from benchmarks.speed.gpu.models import Timer
 from benchmarks.speed.gpu.operations import OPERATIONS
@@ -85,23 +85,11 @@ def run(
         for operation, case in _in_turn(card, operations):
             _time(card, operation, case, found, part, despite_errors)
         written(found)
-    if with_models:
-        layouts = DRY_LAYOUTS if card.is_dry else LAYOUTS
+        layouts = (DRY_LAYOUTS if card.is_dry else LAYOUTS) if with_models else ()
         for place, layout in enumerate(layouts):
-            say(f"model: {layout.name}")
             rest = len(layouts) - place
-            try:
-                part = deadline.part(deadline.left / rest * min(rest, 1.5))
-                for one in Timer(card, layout, part, is_prepared=layout.name in prepared).measured():
-                    found.measured.append(one)
-                    _tell(one)
-            except BenchmarkError as failure:
-                found.withheld.append(str(failure))
-                say(str(failure))
-            except Exception as failure:  # too little memory for one layout is no reason to lose the next
-                found.withheld.append(f"{layout.name}: {reason(failure)}")
-                say(found.withheld[-1])
-            card.release()
+            part = deadline.part(deadline.left / rest * min(rest, 1.5))
+            _time_model(card, layout, found, part, is_prepared=layout.name in prepared)
             written(found)
     return found
 
@@ -148,7 +136,7 @@ def _time(card: Card, operation: Operation, case: Case, found: Found, deadline: 
     if not deadline.allows(what, _SECONDS_PER_CASE * len(case.costs)):
         return
     try:
-        timed = time_case(card, operation.name, case)
+        timed = time_case(card, operation.name, case, deadline)
     except WrongKernelError as failure:
         found.withheld.append(f"{what}: {failure}")
         say(f"WRONG: {found.withheld[-1]}")
@@ -164,6 +152,21 @@ def _time(card: Card, operation: Operation, case: Case, found: Found, deadline: 
     card.release()
 
 
+def _time_model(card: Card, layout: Layout, found: Found, deadline: Deadline, *, is_prepared: bool) -> None:
+    say(f"model: {layout.name}")
+    try:
+        for one in Timer(card, layout, deadline, is_prepared=is_prepared).measured():
+            found.measured.append(one)
+            _tell(one)
+    except BenchmarkError as failure:
+        found.withheld.append(str(failure))
+        say(str(failure))
+    except Exception as failure:  # too little memory for one layout is no reason to lose the next
+        found.withheld.append(f"{layout.name}: {reason(failure)}")
+        say(found.withheld[-1])
+    card.release()
+
+
 def _tell(one: Measured) -> None:
     peers = ", ".join(f"{peer.side} {peer.median * 1e3:.4g}" for peer in one.peers)
     say(f"{one.subject}, {one.size}: {one.best.median * 1e3:.4g} ms; {peers or 'no peer'}")
@@ -171,7 +174,7 @@ def _tell(one: Measured) -> None:
 
 @contextmanager
 def _on_triton(card: Card) -> Iterator[None]:
-    """Let every operation run on Triton or raise, so that no reference is timed in a kernel's place."""
+    """Let every operation and model run on Triton or raise, so that no reference is timed in a kernel's place."""
     before = os.environ.get(VARIABLE)
     os.environ[VARIABLE] = "triton"
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import partial
 
@@ -17,6 +18,7 @@ from benchmarks.speed.gpu.checking import (
     outcomes,
     reason,
 )
+from benchmarks.speed.gpu.deadline import Deadline
 from benchmarks.speed.gpu.measured import Measured
 from benchmarks.speed.gpu.work import Case, Function, Inputs, Pass
 from benchmarks.speed.measuring import OURS, Samples, interleaved
@@ -25,30 +27,41 @@ _WARMUPS = 3
 _ROUNDS = (7, 30)
 _SECONDS = 0.4
 """What the rounds of one pass may take together, beyond the fewest."""
+_SECONDS_PER_SIDE = 0.5
+"""What one side of a pass takes about, its comparison with ours included."""
 
 
 class WrongKernelError(Exception):
     """A kernel gave other numbers at the size at which it should be timed; the message says how far off."""
 
 
-def time_case(card: Card, operation: str, case: Case) -> list[Measured]:
+def time_case(card: Card, operation: str, case: Case, deadline: Deadline | None = None) -> list[Measured]:
     """Time each pass of a case.
+
+    Args:
+        card: where.
+        operation: its name.
+        case: of it.
+        deadline: looked at before each peer and each pass; those that don't fit are left out. None for no limit.
 
     Raises:
         WrongKernelError: ours differs from what it is compared with by more than rounding explains.
     """
+    deadline = Deadline(math.inf) if deadline is None else deadline
     setting = case.setting
     inputs = setting.make(Draw(card, card.dtype, seed=2))
     sides: dict[str, tuple[Function, Inputs]] = {OURS: (setting.ours, inputs)}
     left_out: dict[str, str] = {}
     for name, peer in case.peers.items():
+        if not _fits(deadline, operation, case, name):
+            continue
         try:
             # Inputs of its own, for some peers write into theirs.
             own = tuple(tensor.clone() if tensor.is_floating_point() else tensor for tensor in inputs)
             sides[name] = (peer(own), own)
         except Exception as failure:  # peers refuse in their own ways, and the table says why
             left_out[name] = reason(failure)
-    agreed = _agreement(card, case, sides, left_out)
+    agreed = _agreement(card, operation, case, sides, left_out, deadline)
     return [
         Measured(
             subject=f"{operation} {kind}" if case.setting.learned else operation,
@@ -61,7 +74,8 @@ def time_case(card: Card, operation: str, case: Case) -> list[Measured]:
             checks=agreed,
         )
         for kind, cost in case.costs.items()
-        for timed in [_timed(card, kind, setting.learned, sides, left_out)]
+        if _fits(deadline, operation, case, kind)
+        for timed in [_timed(card, operation, case, kind, sides, left_out, deadline)]
     ]
 
 
@@ -73,8 +87,17 @@ def rounds_of(card: Card, seconds: float) -> int:
     return max(least, min(most, int(_SECONDS / max(seconds, 1e-6))))
 
 
+def _fits(deadline: Deadline, operation: str, case: Case, what: str) -> bool:
+    return deadline.allows(f"{operation}, {case.setting.name}: {what}", _SECONDS_PER_SIDE)
+
+
 def _agreement(
-    card: Card, case: Case, sides: dict[str, tuple[Function, Inputs]], left_out: dict[str, str]
+    card: Card,
+    operation: str,
+    case: Case,
+    sides: dict[str, tuple[Function, Inputs]],
+    left_out: dict[str, str],
+    deadline: Deadline,
 ) -> dict[str, float]:
     """Compare ours with the plain operation or the first peer; peers that differ lose their place."""
     setting, tolerance = case.setting, TOLERANCES[card.dtype] * case.setting.slack
@@ -85,6 +108,9 @@ def _agreement(
         found["plain, float64"] = largest_error(ours, outcomes(setting.plain, wide, setting.learned, card.dtype))
         _refuse(found["plain, float64"], tolerance, "plain PyTorch in float64")
     for name in [name for name in sides if name != OURS]:
+        if not _fits(deadline, operation, case, name):
+            del sides[name]
+            continue
         try:
             own = tuple(tensor.clone() if tensor.is_floating_point() else tensor for tensor in sides[name][1])
             error = largest_error(ours, outcomes(sides[name][0], own, setting.learned))
@@ -109,14 +135,19 @@ def _refuse(error: float, tolerance: float, other: str) -> None:
 
 def _timed(
     card: Card,
+    operation: str,
+    case: Case,
     kind: Pass,
-    learned: tuple[int, ...],
     sides: Mapping[str, tuple[Function, Inputs]],
     left_out: dict[str, str],
+    deadline: Deadline,
 ) -> list[Samples]:
+    learned = case.setting.learned
     turns: dict[str, Work] = {}
     longest = 0.0
     for name, (function, inputs) in sides.items():
+        if name != OURS and not _fits(deadline, operation, case, f"{kind}, {name}"):
+            continue
         try:
             turn = partial(_turn, card, kind, learned, function, inputs)
             first = max(turn() for _ in range(1 if card.is_dry else _WARMUPS))
@@ -127,7 +158,8 @@ def _timed(
             continue
         turns[name] = turn
         longest += first
-    seconds = interleaved(turns, rounds_of(card, longest), 0 if card.is_dry else 1)
+    rounds = max(1, int(min(rounds_of(card, longest), deadline.left / max(longest, 1e-6))))
+    seconds = interleaved(turns, rounds, 0 if card.is_dry else 1)
     return [
         Samples(name, tuple(values), card.peak_bytes(partial(_whole, kind, learned, *sides[name])))
         for name, values in seconds.items()
