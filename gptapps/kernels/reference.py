@@ -239,9 +239,13 @@ def merge_attention(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor])
     Source: Dao et al. 2022 (FlashAttention), section 3.1.
     """
     (out_a, log_a), (out_b, log_b) = first, second
-    log_sum = torch.logaddexp(log_a, log_b)
-    pivot = log_sum.clamp_min(torch.finfo(log_sum.dtype).min)  # finite where neither saw anything
-    return out_a * (log_a - pivot).exp() + out_b * (log_b - pivot).exp(), log_sum
+    pivot = torch.maximum(log_a, log_b).detach()  # on which nothing depends
+    pivot = torch.where(pivot == -torch.inf, 0.0, pivot)
+    share_a, share_b = (log_a - pivot).exp(), (log_b - pivot).exp()
+    saw = share_a + share_b > 0
+    total = torch.where(saw, share_a + share_b, 1.0)
+    out = (out_a * share_a + out_b * share_b) / total
+    return out, torch.where(saw, pivot + total.log(), -torch.inf)
 
 
 def _widen(x: Tensor) -> Tensor:

@@ -35,9 +35,6 @@ from gptapps.kernels.gpu.attention_tiles import (
 from gptapps.kernels.gpu.launching import cdiv, on_device
 from gptapps.kernels.visibility import Visibility
 
-PART = tl.constexpr(128)
-"""Channels of a head that are multiplied at once where a whole float32 head is too large."""
-
 
 @triton.jit
 def _walk(  # type: ignore[no-untyped-def]
@@ -50,10 +47,11 @@ def _walk(  # type: ignore[no-untyped-def]
     rows = start + tl.arange(0, BLOCK_M)
     for first in tl.range(begin, end, BLOCK_N):
         if q is None:
+            HALF: tl.constexpr = BLOCK_D // 2
             scores = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
-            for part in tl.static_range(BLOCK_D // PART):
-                some_q = load_tokens(Q + part * PART, start, queries, stride_q, D - part * PART, BLOCK_M, PART, True)
-                some_k = load_tokens(K + part * PART, first, keys, stride_k, D - part * PART, BLOCK_N, PART, MASKED)
+            for half in tl.static_range(2):
+                some_q = load_tokens(Q + half * HALF, start, queries, stride_q, D - half * HALF, BLOCK_M, HALF, True)
+                some_k = load_tokens(K + half * HALF, first, keys, stride_k, D - half * HALF, BLOCK_N, HALF, MASKED)
                 scores = multiply(some_q, tl.trans(some_k), scores)
         else:
             k = load_tokens(K, first, keys, stride_k, D, BLOCK_N, BLOCK_D, MASKED)
@@ -121,8 +119,8 @@ def attention_forward_kernel(  # type: ignore[no-untyped-def]
     LogSum = start_of(LogSum, row * tl.num_programs(1), 0, first_query, T, 0, 1, PACKED) + tl.cast(head, tl.int64) * T
     if Mask is not None:
         Mask = start_of(Mask, row, head, 0, stride_mask_row, stride_mask_head, 0, False)
-    if Q.dtype.element_ty == tl.float32 and BLOCK_D > PART:
-        q = None  # too much for the registers, in the three parts of full precision: read with each tile of keys
+    if Q.dtype.element_ty == tl.float32 and BLOCK_D > 64:
+        q = None  # in the three parts of full precision too much for the registers: read with each tile of keys
     else:
         q = load_tokens(Q, start, queries, stride_q, D, BLOCK_M, BLOCK_D, True)
     rows = start + tl.arange(0, BLOCK_M)

@@ -33,7 +33,7 @@ def forward_sizes(q: Tensor, longest: int) -> Sizes:
     """Return the sizes for heads as in ``q`` and rows of at most ``longest`` queries."""
     size, hopper = padded_head(q.shape[-1]), architecture(q.device) >= 90
     if q.dtype == torch.float32:
-        return Sizes(64, 32, 8, 2) if size <= 64 else Sizes(32, 16, 4, 2) if size == 128 else Sizes(16, 32, 8, 1)
+        return Sizes(64, 32, 8, 2) if size <= 64 else Sizes(32, 16, 8, 2) if size == 128 else Sizes(16, 32, 8, 1)
     if longest <= 64:
         block_m = _at_most(64, longest)
         return Sizes(block_m, 64, 4, 2) if size <= 128 else Sizes(block_m, 32, 8 if block_m == 64 else 4, 2)
