@@ -40,8 +40,12 @@ NEEDED = {
 }
 
 
+LONGEST = ("test_ahead_of_time.py", "test_gpu_benchmark.py")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what reads the real data sets, or looks at pages in a browser, where these are absent."""
+    """Skip what reads the real data sets, or looks at pages in a browser, where these are absent; the longest first."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)  # so that no worker is left alone with them at the end
     for name, (is_here, reason) in NEEDED.items():
         for item in items:
             if not is_here and item.get_closest_marker(name):
