@@ -61,7 +61,7 @@ def backward_query_sizes(q: Tensor, longest: int) -> Sizes:
         return Sizes(_at_most(128, longest), 64, 8, 3)
     if size == 128:
         return Sizes(_at_most(128, longest), 64 if hopper else 32, 8, 2)
-    return Sizes(64, 32, 8, 2)
+    return Sizes(64, 32, 8, 2 if hopper else 1)
 
 
 def _at_most(block: int, longest: int) -> int:

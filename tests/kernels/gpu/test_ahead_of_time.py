@@ -38,6 +38,11 @@ def test_every_kernel_that_is_launched_has_a_budget() -> None:
     assert launched == compiled
 
 
+def test_tiles_of_smaller_cards_fit_an_rtx_s_shared_memory() -> None:
+    pins = [pin for module in json.loads(BUDGETS.read_text()).values() for pin in module.values()]
+    assert max(pin["80"]["shared"] for pin in pins) <= 99 * 1024
+
+
 MULTIPLYING = ("attention_forward_kernel", "attention_backward_keys_kernel", "attention_backward_queries_kernel")
 SMALL_TILES = {
     # wgmma takes 64 rows of a tile at least. Rows of few queries have fewer,
