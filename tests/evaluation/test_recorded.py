@@ -12,6 +12,7 @@ from written_runs import answer, label, summary, translation, write_run
 
 from gptapps import evaluate
 from gptapps.errors import DataError
+from gptapps.evaluation.manifest import SCHEMA_VERSION
 from gptapps.evaluation.recorded import prediction_text, read_run
 from gptapps.outputs import Answer, Classification, Summary, Translation
 from gptapps.registry import METRICS
@@ -72,7 +73,10 @@ def _change(name: str, old: str, new: str) -> Any:
         (lambda folder: (folder / "report.json").unlink(), r"The run in \S+ isn't finished: repeat the command"),
         (lambda folder: (folder / "report.json").write_text("{"), r"The run in \S+ can't be read \("),
         (lambda folder: (folder / "manifest.json").unlink(), r"manifest.json can't be read \(.*\): name the folder"),
-        (_change("manifest.json", '"schema_version": 1', '"schema_version": 7'), r"by another version of gptapps"),
+        (
+            _change("manifest.json", f'"schema_version": {SCHEMA_VERSION}', '"schema_version": 7'),
+            r"by another version of gptapps",
+        ),
         (_drop_line, r"examples.jsonl doesn't hold what report.json counts"),
         (_change("examples.jsonl", '"label"', '"lapel"'), r"predictions of a kind that gptapps doesn't know"),
         (_change("examples.jsonl", '"score": 0.9', '"score": "x"'), r"has a prediction whose score can't be used"),
