@@ -85,6 +85,11 @@ class TokenSteps:
         self._captured: dict[_Kind, CapturedStep] = {}
         self._pool: Any = None
 
+    @property
+    def graphs(self) -> int:
+        """How many kinds of steps are held as CUDA graphs."""
+        return len(self._captured)
+
     @torch.inference_mode()
     def logits(self, tokens: Sequence[int]) -> Tensor:
         """Read a token into every row and return the float32 logits (B, V) behind it, good until the next call.

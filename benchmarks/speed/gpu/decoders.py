@@ -80,8 +80,7 @@ class SteppingDecoder:
         """See :meth:`Decoder.step`."""
         logits = self._steps.logits(tokens.tolist())
         self._taken += 1
-        has_graph = bool(self._steps._captured)  # nothing public tells
-        if self._taken > 1 and self._captures() and not has_graph:  # the first step compiles
+        if self._taken > 1 and self._captures() and not self._steps.graphs:  # the first step compiles
             raise BenchmarkError("gptapps captured its steps in no CUDA graph.")
         return logits
 
