@@ -49,8 +49,8 @@ def evaluate() -> None:
         gptapps evaluate sentiment reviews.csv --columns text=review,label=stars --limit 300
         gptapps evaluate translate pairs.jsonl --source en --target fr --shots 5 -m gemma-3-270m
 
-    Each finished example is on the disk as soon as those before it are: the same
-    command goes on where it was stopped.
+    Each finished example is on the disk at once: the same command goes on where
+    it was stopped.
     """
 
 

@@ -15,7 +15,7 @@ from gptapps.decoding.token_steps import TokenSteps
 from gptapps.errors import InputTooLongError
 
 _PADDED_TOKENS = 4096  # the most that one joint prefill may encode, padding included
-_SORTED_BATCHES = 2  # of so many, the longest enter first; what is done early waits for the others, and a kill loses it
+_SORTED_BATCHES = 2  # of so many, the longest enter first; in a stream, what is done early waits for the others
 _SHORT_TOKENS = 32  # prompts up to this length are read together whatever their lengths
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from gptapps.decoding.intake import Intake
+from gptapps.decoding.intake import LookAhead
+from gptapps.decoding.ordering import in_order
 from gptapps.decoding.prefix_tree import PrefixTree, Tokens, shared_length
 from gptapps.decoding.prompt_sharing import reading_order
 from gptapps.decoding.shared_reading import Choices, Scores, pass_tokens, read_scores, require_readable
 
-__all__ = ["Choices", "choice_scores", "score_choices", "split_choices"]
+__all__ = ["Choices", "choice_scores", "log_likelihoods", "scores_unordered", "split_choices"]
 
 _LOOK_AHEAD = 8  # batches of items that may wait to be put in order
 
@@ -34,21 +35,27 @@ def split_choices(encoded: Sequence[Sequence[int]], text: Sequence[int] | None =
     return Choices(tuple(encoded[0][:shared]), tuple(tuple(ids[shared:]) for ids in encoded))
 
 
-def score_choices(tree: PrefixTree, items: Iterable[Choices], *, batch_size: int = 8) -> Iterator[tuple[float, ...]]:
-    """Yield the log-likelihood of each continuation of each item, in nats, lazily and in order.
-
-    See :func:`choice_scores` for the rest.
-    """
-    for scores in choice_scores(tree, items, batch_size=batch_size):
-        yield tuple(math.fsum(token.log_probability for token in continuation) for continuation in scores)
+def log_likelihoods(scores: Scores) -> tuple[float, ...]:
+    """Return the log-likelihood of each continuation of an item, in nats."""
+    return tuple(math.fsum(token.log_probability for token in continuation) for continuation in scores)
 
 
 def choice_scores(tree: PrefixTree, items: Iterable[Choices], *, batch_size: int = 8) -> Iterator[Scores]:
     """Yield the scores of each item, token by token, lazily and in order.
 
-    Up to eight batches of items are taken from the iterable ahead of what was yielded, so that those that begin alike
-    are read one after the other, whatever stands between them. As many as fill one pass through the model are read
-    together, long ones alone, and each is yielded as soon as those before it are done.
+    See :func:`scores_unordered` for the rest.
+    """
+    return in_order(scores_unordered(tree, items, batch_size=batch_size))
+
+
+def scores_unordered(
+    tree: PrefixTree, items: Iterable[Choices], *, batch_size: int = 8
+) -> Iterator[tuple[int, Scores]]:
+    """Yield each item's number, from 0, and its scores, token by token, lazily and as soon as they are there.
+
+    Up to eight batches of items are taken from the iterable ahead of the first that isn't done, so that those that
+    begin alike are read one after the other, whatever stands between them. As many as fill one pass through the model
+    are read together, long ones alone.
 
     An error of the iterable, and an item that can't be read, is raised once everything before it was yielded.
 
@@ -61,24 +68,20 @@ def choice_scores(tree: PrefixTree, items: Iterable[Choices], *, batch_size: int
         InputTooLongError: a text with its longest continuation passes the context length.
         ResourceError: an item alone passes the memory bound.
     """
-    intake = Intake(_readable(tree, items))
+    ahead = LookAhead(_readable(tree, items), batch_size * _LOOK_AHEAD)
     waiting: dict[int, Choices] = {}
-    finished: dict[int, Scores] = {}
-    taken = following = 0
     latest: Tokens = ()
     while True:
-        for item in intake.take(batch_size * _LOOK_AHEAD - (taken - following)):
-            waiting[taken] = item
-            taken += 1
+        waiting.update(ahead.take())
         if not waiting:
             break
         batch = _next_batch(tree, waiting, latest, batch_size)
         latest = waiting[batch[-1]].text
-        finished |= zip(batch, read_scores(tree, [waiting.pop(number) for number in batch]), strict=True)
-        while following in finished:
-            yield finished.pop(following)
-            following += 1
-    intake.raise_error()
+        found = read_scores(tree, [waiting.pop(number) for number in batch])
+        for number, scores in zip(batch, found, strict=True):
+            ahead.finish(number)
+            yield number, scores
+    ahead.raise_error()
 
 
 def _readable(tree: PrefixTree, items: Iterable[Choices]) -> Iterator[Choices]:

@@ -1,4 +1,4 @@
-"""The engine: requests in, continuations out, lazily and in order."""
+"""The engine: requests in, continuations out, lazily, in order or as they are done."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from gptapps.decoding.batch_run import BatchRun
-from gptapps.decoding.intake import Intake
+from gptapps.decoding.intake import LookAhead
 from gptapps.decoding.language_model import LanguageModel
+from gptapps.decoding.ordering import in_order
 from gptapps.decoding.request import Completion, Request
 from gptapps.decoding.tree_shelf import TreeShelf
 
@@ -41,8 +42,15 @@ class Engine:
     def complete(self, requests: Iterable[Request]) -> Iterator[tuple[Completion, ...]]:
         """Yield the continuations of each request, lazily and in order.
 
-        Up to eight batches of requests are taken from the iterable ahead of what was yielded, so that texts of
-        similar length can be read together, and what several begin with is read once.
+        See :meth:`complete_unordered` for the rest.
+        """
+        return in_order(self.complete_unordered(requests))
+
+    def complete_unordered(self, requests: Iterable[Request]) -> Iterator[tuple[int, tuple[Completion, ...]]]:
+        """Yield each request's number, from 0, and its continuations, lazily and as soon as they are done.
+
+        Up to eight batches of requests are taken from the iterable ahead of the first that isn't done, so that texts
+        of similar length can be read together, and what several begin with is read once.
 
         An error of the iterable is raised once everything taken before it was yielded.
 
@@ -50,21 +58,17 @@ class Engine:
             InputTooLongError: a prompt leaves no room in the context.
             ResourceError: one request alone passes the memory bound.
         """
-        intake = Intake(requests)
-        finished: dict[int, tuple[Completion, ...]] = {}
-        taken = following = 0
+        ahead = LookAhead(requests, self.batch_size * _LOOK_AHEAD)
         with self._run() as run:
             while True:
-                for request in intake.take(self.batch_size * _LOOK_AHEAD - (taken - following)):
-                    run.add(taken, request)
-                    taken += 1
+                for number, request in ahead.take():
+                    run.add(number, request)
                 if not run.open:
                     break
-                finished.update(run.step())
-                while following in finished:
-                    yield finished.pop(following)
-                    following += 1
-        intake.raise_error()
+                for number, completions in run.step():
+                    ahead.finish(number)
+                    yield number, completions
+        ahead.raise_error()
 
     def stream(self, request: Request) -> Iterator[str | Completion]:
         """Yield a single continuation's text as it becomes certain, then its :class:`Completion`.

@@ -59,8 +59,8 @@ def evaluate(
 ) -> EvaluationReport:
     """Evaluate a task on data and return its scores, with a baseline's beside them.
 
-    Each finished example is on the disk as soon as those before it are. The same call goes on where an earlier one
-    stopped, whatever the batch size, and gives the same numbers.
+    Each finished example is on the disk at once, whatever order they are done in. The same call goes on where an
+    earlier one stopped, whatever the batch size, and gives the same numbers.
 
     Args:
         task: a task's name or alias, or the path of a definition of one's own.

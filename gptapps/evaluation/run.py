@@ -96,18 +96,18 @@ class Run:
         return sum(item.index in self._folder.finished for item in self._items)
 
     def remaining(self) -> Iterator[Finished]:
-        """Do the examples that aren't finished; each is on the disk before it is yielded.
+        """Do the examples that aren't finished; each is on the disk as soon as it is done, before it is yielded.
 
-        They are done in order, but those about the same context one after the other, so that it is read once.
+        They are begun in order, but those about the same context one after the other, so that it is read once.
 
         Raises:
             GPTAppsError: an example can't be used (the message names its place), or the disk can't be written.
         """
         waiting = _by_context(item for item in self._items if item.index not in self._folder.finished)
-        outputs = self._pipeline.run((item.example for item in waiting), {})
-        for item in waiting:
-            output = _at(item, lambda _: next(outputs))
-            finished = self._finished(item, output)
+        outputs = self._pipeline.run_unordered((item.example for item in waiting), {})
+        for done in waiting:  # an example that can't be used says so when as many as stand before it are done
+            number, output = _at(done, lambda _: next(outputs))
+            finished = self._finished(waiting[number], output)
             self._folder.add(finished)
             yield finished
 

@@ -180,9 +180,22 @@ class Pipeline(ABC, Generic[E, O]):
         Raises:
             GPTAppsError: an input, an option or the model can't be used.
         """
+        return self.predict(*self._checked(inputs, options))
+
+    def run_unordered(self, inputs: Iterable[object], options: Mapping[str, object]) -> Iterator[tuple[int, O]]:
+        """Do the same, and yield each input's number, from 0, with its output.
+
+        They come in order here; a :class:`~gptapps.pipelines.batched.BatchedPipeline` yields each as soon as it is
+        done.
+        """
+        return enumerate(self.run(inputs, options))
+
+    def _checked(
+        self, inputs: Iterable[object], options: Mapping[str, object]
+    ) -> tuple[Iterable[E], Mapping[str, Any]]:
         merged = self._defaults | self.checked_options(self.definition.id, options)
         self.check_call(self.definition, merged)
-        return self.predict((self.as_example(given) for given in inputs), merged)
+        return (self.as_example(given) for given in inputs), merged
 
     def one_or_many(self, inputs: object, options: Mapping[str, object]) -> Any:
         """Return one output for one input, a list for a list (or any other iterable of inputs)."""

@@ -6,22 +6,24 @@ behind those, so that a label the model likes anyway has no advantage (contextua
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any, ClassVar, overload
 
 import torch
 from typing_extensions import Unpack
 
-from gptapps.decoding.choice_scoring import Choices, score_choices, split_choices
+from gptapps.decoding.choice_scoring import Choices, choice_scores, log_likelihoods, scores_unordered, split_choices
 from gptapps.decoding.language_model import LanguageModel
+from gptapps.decoding.ordering import gathered
 from gptapps.decoding.prefix_tree import PrefixTree
 from gptapps.errors import OptionError
 from gptapps.examples import ClassificationExample
 from gptapps.outputs import Classification, Usage
-from gptapps.pipelines.base import Many, Pipeline, Setup
+from gptapps.pipelines.base import Many, Setup
+from gptapps.pipelines.batched import BatchedPipeline
 from gptapps.pipelines.fitting import Fitted, fit
 from gptapps.pipelines.options import ClassificationOptions
 from gptapps.prompts.adapters import Prompt, PromptAdapter
@@ -43,7 +45,7 @@ class _Ballot:
     dropped_tokens: int
 
 
-class ClassificationPipeline(Pipeline[ClassificationExample, Classification]):
+class ClassificationPipeline(BatchedPipeline[ClassificationExample, Classification]):
     """Chooses the label that the model finds likeliest behind the text.
 
     Example:
@@ -83,25 +85,17 @@ class ClassificationPipeline(Pipeline[ClassificationExample, Classification]):
         """Label an iterable lazily and in order, batched inside."""
         return self.run(inputs, options)
 
-    def predict(
+    def predict_unordered(
         self, examples: Iterable[ClassificationExample], options: Mapping[str, Any]
-    ) -> Iterator[Classification]:
-        """Yield the labels of each example; a text in pieces gets the mean of their probabilities."""
-        waiting: deque[_Ballot] = deque()
+    ) -> Iterator[tuple[int, Classification]]:
+        """Yield the number and the labels of each example; pieces of a text give the mean of their probabilities."""
         with self.engine.trees.borrow() as tree:
-
-            def choices() -> Iterator[Choices]:
-                for example in examples:
-                    waiting.append(self._ballot(tree, example, options))
-                    yield from waiting[-1].choices
-
-            scores: list[torch.Tensor] = []
-            for likelihoods in score_choices(tree, choices(), batch_size=self.setup.batch_size):
-                gains = torch.tensor(likelihoods, dtype=torch.float64) - waiting[0].handicap
-                scores.append(gains.softmax(0))
-                if len(scores) == len(waiting[0].choices):
-                    yield _classification(waiting.popleft(), torch.stack(scores).mean(0).tolist())
-                    scores = []
+            ballots = (self._ballot(tree, example, options) for example in examples)
+            score = partial(scores_unordered, tree, batch_size=self.setup.batch_size)
+            for number, ballot, pieces in gathered(ballots, lambda one: one.choices, score):
+                likelihoods = torch.tensor([log_likelihoods(scores) for scores in pieces], dtype=torch.float64)
+                shares = (likelihoods - ballot.handicap).softmax(1).mean(0)
+                yield number, _classification(ballot, shares.tolist())
 
     @classmethod
     def check_call(cls, definition: TaskDefinition, options: Mapping[str, Any]) -> None:
@@ -151,7 +145,7 @@ class ClassificationPipeline(Pipeline[ClassificationExample, Classification]):
         wordings = [adapter.wording(label) for label in labels]
         fields = {"text": "", "text_pair": "" if is_pair else None, "labels": labels}
         choices = [self.encoded_choices(prompt, wordings) for prompt in adapter.render_content_free(fields)]
-        scores = list(score_choices(tree, choices))
+        scores = [log_likelihoods(one) for one in choice_scores(tree, choices)]
         empty = torch.zeros(len(wordings), dtype=torch.float64)
         return torch.tensor(scores, dtype=torch.float64).mean(0) if scores else empty
 

@@ -10,13 +10,14 @@ from typing_extensions import Unpack
 from gptapps.errors import OptionError
 from gptapps.examples import GenerationExample
 from gptapps.outputs import Generation
-from gptapps.pipelines.base import Many, Pipeline
+from gptapps.pipelines.base import Many
+from gptapps.pipelines.batched import BatchedPipeline
 from gptapps.pipelines.options import GenerationOptions
 from gptapps.pipelines.writing import Draft, complete_drafts, draft
 from gptapps.prompts.adapters import Prompt
 
 
-class GenerationPipeline(Pipeline[GenerationExample, Generation]):
+class GenerationPipeline(BatchedPipeline[GenerationExample, Generation]):
     """Continues a text, or answers it in a chat where the model has a chat template.
 
     Example:
@@ -65,18 +66,21 @@ class GenerationPipeline(Pipeline[GenerationExample, Generation]):
             if isinstance(piece, str):
                 yield piece
 
-    def predict(self, examples: Iterable[GenerationExample], options: Mapping[str, Any]) -> Iterator[Generation]:
-        """Yield the continuations of each example."""
+    def predict_unordered(
+        self, examples: Iterable[GenerationExample], options: Mapping[str, Any]
+    ) -> Iterator[tuple[int, Generation]]:
+        """Yield the number and the continuations of each example."""
         drafts = (self._draft(example, options) for example in examples)
-        for one, completions in complete_drafts(self.engine, drafts):
+        for number, one, completions in complete_drafts(self.engine, drafts):
             (returned,) = completions
-            yield Generation(
+            output = Generation(
                 text=returned[0].text,
                 texts=tuple(completion.text for completion in returned),
                 finish_reason=returned[0].finish_reason.value,
                 log_likelihood=returned[0].log_likelihood,
                 usage=one.usage(completions),
             )
+            yield number, output
 
     def _draft(self, example: GenerationExample, options: Mapping[str, Any]) -> Draft:
         language = self.language_of(example, options, example.text)

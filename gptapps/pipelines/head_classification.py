@@ -6,12 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import Field
+from torch import Tensor
 
 from gptapps.decoding.language_model import LanguageModel
+from gptapps.decoding.ordering import gathered
 from gptapps.errors import CheckpointError, OptionError
 from gptapps.examples import ClassificationExample, MultiLabelExample
-from gptapps.heads.linear_head import LinearHead
-from gptapps.heads.sequence_classification import SequenceClassificationHead
+from gptapps.heads.sequence_classification import MultiLabelHead, SequenceClassificationHead
 from gptapps.outputs import Classification, Usage
 from gptapps.pipelines.base import Setup
 from gptapps.pipelines.classification import ClassificationPipeline
@@ -48,15 +49,36 @@ class HeadClassificationPipeline(ClassificationPipeline):
         """Return what renders the prompts that the head was trained with."""
         return self._inputs.adapter(language)
 
-    def predict(
+    def predict_unordered(
         self, examples: Iterable[ClassificationExample], options: Mapping[str, Any]
-    ) -> Iterator[Classification]:
-        """Yield the labels of each example."""
+    ) -> Iterator[tuple[int, Classification]]:
+        """Yield the number and the labels of each example."""
         require_trained_labels(self.definition, self.model, options)
         inputs = (classification_input(self._inputs, one, self.definition.labels, options) for one in examples)
-        for read, features in head_features(self.model, self._head, inputs, self.setup.batch_size):
-            probabilities = self._head.probabilities(features.unsqueeze(0))[0].tolist()
-            yield _classification(self.definition.labels, probabilities, read)
+        for number, read, probabilities in read_labels(self.model, self._head, inputs, self.setup.batch_size):
+            yield number, _classification(self.definition.labels, probabilities, read)
+
+
+def read_labels(
+    model: LanguageModel,
+    head: SequenceClassificationHead | MultiLabelHead,
+    inputs: Iterable[HeadInput],
+    batch_size: int,
+) -> Iterator[tuple[int, HeadInput, list[float]]]:
+    """Yield each input's number, itself and the probability of each label, as soon as it was read.
+
+    Args:
+        model: whose backbone reads them.
+        head: knows the labels.
+        inputs: an error of theirs is raised once everything before it was yielded.
+        batch_size: inputs that are read together.
+    """
+
+    def read(several: Iterable[HeadInput]) -> Iterator[tuple[int, Tensor]]:
+        return head_features(model, head, several, batch_size)
+
+    for number, one, (features,) in gathered(inputs, lambda one: (one,), read):
+        yield number, one, head.probabilities(features.unsqueeze(0))[0].tolist()
 
 
 def classification_input(
@@ -99,7 +121,7 @@ def require_trained_labels(definition: TaskDefinition, model: LanguageModel, opt
 
 
 def _fitting_head(definition: TaskDefinition, model: LanguageModel) -> SequenceClassificationHead:
-    head: LinearHead = trained_head(definition, model)
+    head = trained_head(definition, model)
     if not isinstance(head, SequenceClassificationHead) or len(head.bias) != len(definition.labels):
         raise CheckpointError(
             f"The head of {model.name!r} doesn't fit the {len(definition.labels)} labels of its task: train again."

@@ -11,9 +11,14 @@ from gptapps.examples import MultiLabelExample
 from gptapps.heads.sequence_classification import MultiLabelHead
 from gptapps.outputs import Labelling, Usage
 from gptapps.pipelines.base import Setup
-from gptapps.pipelines.head_classification import HeadLabelOptions, classification_input, require_trained_labels
+from gptapps.pipelines.head_classification import (
+    HeadLabelOptions,
+    classification_input,
+    read_labels,
+    require_trained_labels,
+)
 from gptapps.pipelines.head_inputs import HeadInputs
-from gptapps.pipelines.head_reading import head_features, trained_head
+from gptapps.pipelines.head_reading import trained_head
 from gptapps.pipelines.multi_label import MultiLabelPipeline, labelling
 from gptapps.prompts.adapters import PromptAdapter
 from gptapps.task_definition import TaskDefinition
@@ -45,11 +50,13 @@ class HeadMultiLabelPipeline(MultiLabelPipeline):
         """Return what renders the prompts that the head was trained with."""
         return self._inputs.adapter(language)
 
-    def predict(self, examples: Iterable[MultiLabelExample], options: Mapping[str, Any]) -> Iterator[Labelling]:
-        """Yield the labels of each example."""
+    def predict_unordered(
+        self, examples: Iterable[MultiLabelExample], options: Mapping[str, Any]
+    ) -> Iterator[tuple[int, Labelling]]:
+        """Yield the number and the labels of each example."""
         require_trained_labels(self.definition, self.model, options)
         labels = self.definition.labels
         inputs = (classification_input(self._inputs, one, labels, options) for one in examples)
-        for read, features in head_features(self.model, self._head, inputs, self.setup.batch_size):
+        for number, read, probabilities in read_labels(self.model, self._head, inputs, self.setup.batch_size):
             usage = Usage(input_tokens=len(read.ids), output_tokens=0, dropped_tokens=read.dropped_tokens)
-            yield labelling(labels, self._head.probabilities(features.unsqueeze(0))[0].tolist(), usage)
+            yield number, labelling(labels, probabilities, usage)

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from functools import partial
+from operator import itemgetter
 from typing import Annotated, Any
 
 import torch
 from pydantic import Field
 
 from gptapps.decoding.language_model import LanguageModel
-from gptapps.errors import CheckpointError, DataError
+from gptapps.decoding.ordering import gathered
+from gptapps.errors import CheckpointError
 from gptapps.examples import ChoiceExample
 from gptapps.heads.multiple_choice import MultipleChoiceHead
 from gptapps.outputs import Choice, Usage
 from gptapps.pipelines.base import Setup
 from gptapps.pipelines.head_inputs import HeadInput, HeadInputs
 from gptapps.pipelines.head_reading import HeadOptions, head_features, trained_head, without_foreign_defaults
-from gptapps.pipelines.multiple_choice import MultipleChoicePipeline
+from gptapps.pipelines.multiple_choice import MultipleChoicePipeline, choices_for
 from gptapps.prompts.adapters import PromptAdapter
 from gptapps.task_definition import TaskDefinition
 
@@ -58,27 +59,20 @@ class HeadMultipleChoicePipeline(MultipleChoicePipeline):
         """Return what renders the prompts that the head was trained with."""
         return self._inputs.adapter(language)
 
-    def predict(self, examples: Iterable[ChoiceExample], options: Mapping[str, Any]) -> Iterator[Choice]:
-        """Yield the choice for each example."""
-        asked: deque[tuple[str, ...]] = deque()
+    def predict_unordered(
+        self, examples: Iterable[ChoiceExample], options: Mapping[str, Any]
+    ) -> Iterator[tuple[int, Choice]]:
+        """Yield the number of each example and its choice."""
+        questions = (self._read_question(example, options) for example in examples)
+        read = partial(head_features, self.model, self._head, batch_size=self.setup.batch_size)
+        for number, (choices, inputs), features in gathered(questions, itemgetter(1), read):
+            yield number, _choice(choices, self._head.shares(torch.stack(features)).tolist(), inputs)
 
-        def inputs() -> Iterator[HeadInput]:
-            for example in examples:
-                choices = example.choices or tuple(options.get("choices", ()))
-                if len(choices) < 2:
-                    raise DataError(
-                        'A question needs two choices or more: give it some, such as choices=["Mars", "Venus"].'
-                    )
-                read = choice_inputs(self._inputs, example, choices, options)
-                asked.append(choices)
-                yield from read
-
-        found = head_features(self.model, self._head, inputs(), self.setup.batch_size)
-        for first in found:
-            choices = asked.popleft()
-            several = [first, *islice(found, len(choices) - 1)]
-            shares = self._head.shares(torch.stack([features for _, features in several]))
-            yield _choice(choices, shares.tolist(), [read for read, _ in several])
+    def _read_question(
+        self, example: ChoiceExample, options: Mapping[str, Any]
+    ) -> tuple[tuple[str, ...], list[HeadInput]]:
+        choices = choices_for(example, options)
+        return choices, choice_inputs(self._inputs, example, choices, options)
 
 
 def choice_inputs(

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
+from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from gptapps.decoding.features import length_batches
-from gptapps.decoding.intake import Intake
 from gptapps.decoding.language_model import LanguageModel
+from gptapps.decoding.ordering import gathered
 from gptapps.errors import CheckpointError
 from gptapps.examples import QuestionExample
 from gptapps.heads.span import SpanHead, place_features
 from gptapps.outputs import Answer, Usage
 from gptapps.pipelines.base import Setup
-from gptapps.pipelines.head_reading import HeadOptions, trained_head, without_foreign_defaults
+from gptapps.pipelines.head_reading import HeadOptions, read_by_length, trained_head, without_foreign_defaults
 from gptapps.pipelines.question_answering import QuestionAnsweringPipeline
 from gptapps.pipelines.span_inputs import SpanInput, SpanInputs, read_places, trimmed
 from gptapps.prompts.adapters import PromptAdapter
@@ -56,34 +55,23 @@ class HeadQuestionAnsweringPipeline(QuestionAnsweringPipeline):
         """Return what renders the prompts that the head was trained with."""
         return self._inputs.head_inputs.adapter(language)
 
-    def predict(self, examples: Iterable[QuestionExample], options: Mapping[str, Any]) -> Iterator[Answer]:
-        """Yield the answer to each example; a context in windows gives the likeliest of their answers."""
-        waiting: deque[tuple[QuestionExample, list[SpanInput]]] = deque()
+    def predict_unordered(
+        self, examples: Iterable[QuestionExample], options: Mapping[str, Any]
+    ) -> Iterator[tuple[int, Answer]]:
+        """Yield the number of each example and its answer; windows of a context give the likeliest of their answers."""
+        asked = ((example.context, self._windows(example, options)) for example in examples)
+        read = partial(read_by_length, read=self._spans, most=self.setup.batch_size * _LOOK_AHEAD)
+        for number, (context, windows), found in gathered(asked, itemgetter(1), read):
+            yield number, _answer(context, windows, found)
 
-        def windows() -> Iterator[SpanInput]:
-            for example in examples:
-                language = example.language or options.get("language")
-                overflow = options.get("overflow", "chunk")
-                several = self._inputs.encode(example.question, example.context, language=language, overflow=overflow)
-                waiting.append((example, several))
-                yield from several
+    def _windows(self, example: QuestionExample, options: Mapping[str, Any]) -> list[SpanInput]:
+        language, overflow = example.language or options.get("language"), options.get("overflow", "chunk")
+        return self._inputs.encode(example.question, example.context, language=language, overflow=overflow)
 
-        found = self._spans(windows())
-        for first in found:
-            example, several = waiting.popleft()
-            yield _answer(example.context, several, [first, *islice(found, len(several) - 1)])
-
-    def _spans(self, windows: Iterable[SpanInput]) -> Iterator[tuple[Tensor, Tensor]]:
+    def _spans(self, windows: list[SpanInput]) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield, for each window, every place's best span's score and end."""
-        intake = Intake(windows)
-        while taken := intake.take(self.setup.batch_size * _LOOK_AHEAD):
-            found: dict[int, tuple[Tensor, Tensor]] = {}
-            for batch in length_batches([len(one.ids) for one in taken]):
-                read = read_places(self.model, [taken[number] for number in batch], self._head.features)
-                for number, (places, before) in zip(batch, read, strict=True):
-                    found[number] = self._head.spans(place_features(places, before), self._longest)
-            yield from (found[number] for number in range(len(taken)))
-        intake.raise_error()
+        for places, before in read_places(self.model, windows, self._head.features):
+            yield self._head.spans(place_features(places, before), self._longest)
 
 
 def _answer(context: str, windows: list[SpanInput], found: list[tuple[Tensor, Tensor]]) -> Answer:

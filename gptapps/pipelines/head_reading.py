@@ -1,15 +1,15 @@
-"""Inputs through a backbone and a trained head, lazily and in order."""
+"""Inputs through a backbone and a trained head, lazily and as they are done."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Annotated
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Annotated, Protocol, TypeVar
 
 from pydantic import Field
 from torch import Tensor
 
 from gptapps.decoding.features import length_batches, read_features
-from gptapps.decoding.intake import Intake
+from gptapps.decoding.intake import LookAhead
 from gptapps.decoding.language_model import LanguageModel
 from gptapps.errors import OptionError
 from gptapps.heads.linear_head import LinearHead
@@ -26,10 +26,43 @@ class HeadOptions(Options, total=False):
     language: Annotated[str, Field(description="language of the prompt, en or zh; by default that of the input")]
 
 
+class Readable(Protocol):
+    """What a backbone reads."""
+
+    @property
+    def ids(self) -> Sequence[int]:
+        """Token ids."""
+
+
+I = TypeVar("I", bound=Readable)  # noqa: E741
+R = TypeVar("R")
+
+
+def read_by_length(
+    inputs: Iterable[I], read: Callable[[list[I]], Iterable[R]], *, most: int
+) -> Iterator[tuple[int, R]]:
+    """Yield each input's number, from 0, and what was read of it, as soon as it was read.
+
+    Args:
+        inputs: an error of theirs is raised once everything before it was yielded.
+        read: reads a batch, of similar lengths.
+        most: inputs that are taken at once and sorted by length.
+    """
+    ahead = LookAhead(inputs, most)
+    while taken := ahead.take():
+        for batch in length_batches([len(one.ids) for _, one in taken]):
+            found = read([taken[place][1] for place in batch])
+            for place, result in zip(batch, found, strict=True):
+                number, _ = taken[place]
+                ahead.finish(number)
+                yield number, result
+    ahead.raise_error()
+
+
 def head_features(
     model: LanguageModel, head: LinearHead, inputs: Iterable[HeadInput], batch_size: int
-) -> Iterator[tuple[HeadInput, Tensor]]:
-    """Yield each input with its features (F,).
+) -> Iterator[tuple[int, Tensor]]:
+    """Yield each input's number and its features (F,), as soon as they were read.
 
     Args:
         model: whose backbone reads them.
@@ -37,14 +70,11 @@ def head_features(
         inputs: an error of theirs is raised once everything before it was yielded.
         batch_size: inputs that are read together.
     """
-    intake = Intake(inputs)
-    while taken := intake.take(batch_size * _LOOK_AHEAD):
-        found: dict[int, Tensor] = {}
-        for batch in length_batches([len(one.ids) for one in taken]):
-            features = read_features(model, [taken[number].ids for number in batch], head.features)
-            found.update(zip(batch, features, strict=True))
-        yield from ((one, found[number]) for number, one in enumerate(taken))
-    intake.raise_error()
+
+    def read(batch: list[HeadInput]) -> Iterable[Tensor]:
+        return read_features(model, [one.ids for one in batch], head.features)
+
+    return read_by_length(inputs, read, most=batch_size * _LOOK_AHEAD)
 
 
 def without_foreign_defaults(definition: TaskDefinition, options_type: type) -> TaskDefinition:

@@ -15,7 +15,8 @@ from gptapps.decoding.choice_scoring import Choices
 from gptapps.decoding.language_model import LanguageModel
 from gptapps.examples import ClassificationExample, MultiLabelExample
 from gptapps.outputs import Labelling, Usage
-from gptapps.pipelines.base import Many, Pipeline, Setup
+from gptapps.pipelines.base import Many, Setup
+from gptapps.pipelines.batched import BatchedPipeline
 from gptapps.pipelines.classification import ClassificationPipeline
 from gptapps.pipelines.options import MultiLabelOptions
 from gptapps.prompts.adapters import Prompt
@@ -28,7 +29,7 @@ NO_LABEL = "none"
 """What a model says of a text that no label fits, where the task has the behaviour ``no_label = "possible"``."""
 
 
-class MultiLabelPipeline(Pipeline[MultiLabelExample, Labelling]):
+class MultiLabelPipeline(BatchedPipeline[MultiLabelExample, Labelling]):
     """Finds every label that fits a text.
 
     Example:
@@ -73,15 +74,17 @@ class MultiLabelPipeline(Pipeline[MultiLabelExample, Labelling]):
         """Refuse to choose among no labels, or labels that can't be told apart."""
         ClassificationPipeline.check_call(definition, options)
 
-    def predict(self, examples: Iterable[MultiLabelExample], options: Mapping[str, Any]) -> Iterator[Labelling]:
-        """Yield the labels of each example."""
+    def predict_unordered(
+        self, examples: Iterable[MultiLabelExample], options: Mapping[str, Any]
+    ) -> Iterator[tuple[int, Labelling]]:
+        """Yield the number and the labels of each example."""
         known = tuple(options.get("labels", self.definition.labels))
         candidates = self.candidates(known)
         single = (ClassificationExample(**one.model_dump(exclude={"label"})) for one in examples)
-        for output in self._shares.predict(single, {**options, "labels": candidates}):
+        for number, output in self._shares.predict_unordered(single, {**options, "labels": candidates}):
             # An equal share comes to a score of a half.
             scores = [len(candidates) * output.scores[label] for label in known]
-            yield labelling(known, [score / (1 + score) for score in scores], output.usage)
+            yield number, labelling(known, [score / (1 + score) for score in scores], output.usage)
 
     def candidates(self, labels: Sequence[str]) -> tuple[str, ...]:
         """Return what the probability is shared among: the labels, and :data:`NO_LABEL` where there may be none."""

@@ -7,19 +7,21 @@ for its length alone; ``normalize`` divides that out.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, overload
 
 import torch
 from typing_extensions import Unpack
 
-from gptapps.decoding.choice_scoring import Choices, score_choices, split_choices
+from gptapps.decoding.choice_scoring import Choices, log_likelihoods, scores_unordered, split_choices
+from gptapps.decoding.ordering import gathered
 from gptapps.errors import DataError
 from gptapps.examples import ChoiceExample
 from gptapps.outputs import Choice, Usage
-from gptapps.pipelines.base import Many, Pipeline
+from gptapps.pipelines.base import Many
+from gptapps.pipelines.batched import BatchedPipeline
 from gptapps.pipelines.choice_rows import choice_fields
 from gptapps.pipelines.fitting import fit
 from gptapps.pipelines.options import ChoiceOptions, Normalize
@@ -37,7 +39,7 @@ class _Question:
     dropped_tokens: int
 
 
-class MultipleChoicePipeline(Pipeline[ChoiceExample, Choice]):
+class MultipleChoicePipeline(BatchedPipeline[ChoiceExample, Choice]):
     """Takes the choice that the model finds likeliest behind the question.
 
     Example:
@@ -85,23 +87,18 @@ class MultipleChoicePipeline(Pipeline[ChoiceExample, Choice]):
             raise DataError("The question of an input is empty: give it some text.")
         _check_choices(example.choices)
 
-    def predict(self, examples: Iterable[ChoiceExample], options: Mapping[str, Any]) -> Iterator[Choice]:
-        """Yield the choice for each example; what the prompts have in common is read once for all of them."""
-        waiting: deque[_Question] = deque()
-
-        def encoded() -> Iterator[Choices]:
-            for example in examples:
-                waiting.append(self._question(example, options))
-                yield waiting[-1].encoded
-
+    def predict_unordered(
+        self, examples: Iterable[ChoiceExample], options: Mapping[str, Any]
+    ) -> Iterator[tuple[int, Choice]]:
+        """Yield the number of each example and its choice; what prompts have in common is read once for all of them."""
+        questions = (self._question(example, options) for example in examples)
         with self.engine.trees.borrow() as tree:
-            for likelihoods in score_choices(tree, encoded(), batch_size=self.setup.batch_size):
-                yield _choice(waiting.popleft(), likelihoods, options.get("normalize", "none"))
+            score = partial(scores_unordered, tree, batch_size=self.setup.batch_size)
+            for number, question, (scores,) in gathered(questions, lambda one: (one.encoded,), score):
+                yield number, _choice(question, log_likelihoods(scores), options.get("normalize", "none"))
 
     def _question(self, example: ChoiceExample, options: Mapping[str, Any]) -> _Question:
-        choices = example.choices or tuple(options.get("choices", ()))
-        if len(choices) < 2:
-            raise DataError('A question needs two choices or more: give it some, such as choices=["Mars", "Venus"].')
+        choices = choices_for(example, options)
         _check_choices(choices)
         language = self.language_of(example, options, example.question)
         adapter = self.adapter(language, options)
@@ -140,6 +137,18 @@ _SIZES: Mapping[Normalize, Callable[[str, Sequence[int]], int]] = {
     "bytes": lambda text, ids: len(text.encode()),
     "tokens": lambda text, ids: len(ids),
 }
+
+
+def choices_for(example: ChoiceExample, options: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return an example's own choices, or those of the options.
+
+    Raises:
+        DataError: there are fewer than two.
+    """
+    choices = example.choices or tuple(options.get("choices", ()))
+    if len(choices) < 2:
+        raise DataError('A question needs two choices or more: give it some, such as choices=["Mars", "Venus"].')
+    return choices
 
 
 def _check_choices(choices: Sequence[str]) -> None:

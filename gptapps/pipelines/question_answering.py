@@ -13,7 +13,8 @@ from gptapps.decoding.request import Completion, Request
 from gptapps.errors import DataError
 from gptapps.examples import QuestionExample
 from gptapps.outputs import Answer
-from gptapps.pipelines.base import Many, Pipeline
+from gptapps.pipelines.base import Many
+from gptapps.pipelines.batched import BatchedPipeline
 from gptapps.pipelines.fitting import Piece
 from gptapps.pipelines.options import AnswerOptions
 from gptapps.pipelines.writing import Draft, complete_drafts, draft, with_constraint
@@ -22,7 +23,7 @@ from gptapps.prompts.adapters import Prompt
 _OVERLAP = 64  # tokens that neighbouring windows of a long context share
 
 
-class QuestionAnsweringPipeline(Pipeline[QuestionExample, Answer]):
+class QuestionAnsweringPipeline(BatchedPipeline[QuestionExample, Answer]):
     """Answers a question with a stretch of the context.
 
     Example:
@@ -76,23 +77,26 @@ class QuestionAnsweringPipeline(Pipeline[QuestionExample, Answer]):
             if not getattr(example, field).strip():
                 raise DataError(f"The {field} of an input is empty: give it some text.")
 
-    def predict(self, examples: Iterable[QuestionExample], options: Mapping[str, Any]) -> Iterator[Answer]:
-        """Yield the answer to each example; a context in windows gives the likeliest of their answers."""
+    def predict_unordered(
+        self, examples: Iterable[QuestionExample], options: Mapping[str, Any]
+    ) -> Iterator[tuple[int, Answer]]:
+        """Yield the number of each example and its answer; windows of a context give the likeliest of their answers."""
         drafts = (self._draft(example, options) for example in examples)
-        for one, completions in complete_drafts(self.engine, drafts):
+        for number, one, completions in complete_drafts(self.engine, drafts):
             found = [
                 (completion, _span_in(request, completion), piece)
                 for piece, request, (completion, *_) in zip(one.pieces, one.requests, completions, strict=True)
             ]
             completion, span, piece = max(found, key=lambda entry: _score(entry[0]))
             start, end = piece.start + span.start, piece.start + span.end
-            yield Answer(
+            output = Answer(
                 text=one.example.context[start:end],
                 score=_score(completion),
                 start=start,
                 end=end,
                 usage=one.usage(completions),
             )
+            yield number, output
 
     def _draft(self, example: QuestionExample, options: Mapping[str, Any]) -> Draft:
         language = self.language_of(example, options, example.question + example.context)

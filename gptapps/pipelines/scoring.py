@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, overload
 
 from typing_extensions import Unpack
 
-from gptapps.decoding.choice_scoring import Choices, choice_scores, split_choices
+from gptapps.decoding.choice_scoring import Choices, log_likelihoods, scores_unordered, split_choices
+from gptapps.decoding.ordering import gathered
 from gptapps.decoding.shared_reading import Scores
 from gptapps.decoding.text_scoring import text_windows
 from gptapps.examples import ScoringExample
 from gptapps.outputs import Likelihood, Usage
-from gptapps.pipelines.base import Many, Pipeline
+from gptapps.pipelines.base import Many
+from gptapps.pipelines.batched import BatchedPipeline
 from gptapps.pipelines.options import ScoringOptions
 
 
@@ -29,8 +31,12 @@ class _Draft:
     windows: tuple[Choices, ...]
     choices: Choices | None
 
+    def items(self) -> tuple[Choices, ...]:
+        """Return all that has to be scored."""
+        return (*self.windows, self.choices) if self.choices else self.windows
 
-class ScoringPipeline(Pipeline[ScoringExample, Likelihood]):
+
+class ScoringPipeline(BatchedPipeline[ScoringExample, Likelihood]):
     """Gives a text's log-likelihood and perplexity.
 
     A text without context is scored behind the token that begins texts, so that its first token counts too. A text
@@ -64,25 +70,15 @@ class ScoringPipeline(Pipeline[ScoringExample, Likelihood]):
         """Score an iterable lazily and in order, batched inside."""
         return self.run(inputs, options)
 
-    def predict(self, examples: Iterable[ScoringExample], options: Mapping[str, Any]) -> Iterator[Likelihood]:
-        """Yield the likelihood of each example."""
-        waiting: deque[_Draft] = deque()
+    def predict_unordered(
+        self, examples: Iterable[ScoringExample], options: Mapping[str, Any]
+    ) -> Iterator[tuple[int, Likelihood]]:
+        """Yield the number and the likelihood of each example."""
+        drafts = map(self._draft, examples)
         with self.engine.trees.borrow() as tree:
-
-            def items() -> Iterator[Choices]:
-                for example in examples:
-                    draft = self._draft(example)
-                    waiting.append(draft)  # gone from here as soon as its last item was scored
-                    yield from draft.windows
-                    if draft.choices:
-                        yield draft.choices
-
-            parts: list[Scores] = []
-            for scores in choice_scores(tree, items(), batch_size=self.setup.batch_size):
-                parts.append(scores)
-                if len(parts) == len(waiting[0].windows) + (waiting[0].choices is not None):
-                    yield _likelihood(waiting.popleft(), parts)
-                    parts = []
+            score = partial(scores_unordered, tree, batch_size=self.setup.batch_size)
+            for number, draft, scores in gathered(drafts, _Draft.items, score):
+                yield number, _likelihood(draft, scores)
 
     def _draft(self, example: ScoringExample) -> _Draft:
         text, context = self._encoded(example)
@@ -115,11 +111,7 @@ class ScoringPipeline(Pipeline[ScoringExample, Likelihood]):
 def _likelihood(draft: _Draft, scores: Sequence[Scores]) -> Likelihood:
     tokens = [token for (window,) in scores[: len(draft.windows)] for token in window]
     total, size = math.fsum(token.log_probability for token in tokens), len(draft.example.text.encode())
-    continuations = tuple(
-        math.fsum(token.log_probability for token in continuation)
-        for several in scores[len(draft.windows) :]
-        for continuation in several
-    )
+    continuations = log_likelihoods(scores[-1]) if draft.choices else ()
     return Likelihood(
         log_likelihood=total,
         perplexity=math.exp(-total / len(tokens)),

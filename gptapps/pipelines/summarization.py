@@ -10,7 +10,8 @@ from typing_extensions import Unpack
 
 from gptapps.examples import SummarizationExample
 from gptapps.outputs import FinishReason, Summary, Usage
-from gptapps.pipelines.base import Many, Pipeline
+from gptapps.pipelines.base import Many
+from gptapps.pipelines.batched import BatchedPipeline
 from gptapps.pipelines.options import SummaryOptions
 from gptapps.pipelines.writing import Draft, complete_drafts, draft
 from gptapps.prompts.adapters import Prompt
@@ -21,7 +22,7 @@ _SHRINKS = 0.9  # summaries of the pieces of a text are to be shorter than this 
 _WORD = re.compile(r"[\u3400-\u9fff]|[^\s\u3400-\u9fff]+")
 
 
-class SummarizationPipeline(Pipeline[SummarizationExample, Summary]):
+class SummarizationPipeline(BatchedPipeline[SummarizationExample, Summary]):
     """Makes a short text of a long one.
 
     Example:
@@ -53,17 +54,19 @@ class SummarizationPipeline(Pipeline[SummarizationExample, Summary]):
         """Summarize an iterable lazily and in order, batched inside."""
         return self.run(inputs, options)
 
-    def predict(self, examples: Iterable[SummarizationExample], options: Mapping[str, Any]) -> Iterator[Summary]:
-        """Yield a summary of each example."""
+    def predict_unordered(
+        self, examples: Iterable[SummarizationExample], options: Mapping[str, Any]
+    ) -> Iterator[tuple[int, Summary]]:
+        """Yield the number and a summary of each example."""
         options = {"max_new_tokens": _TOKENS_PER_WORD * options.get("max_words", 60), **options}
         drafts = (self._draft(example, options) for example in examples)
-        for one, completions in complete_drafts(self.engine, drafts):
+        for number, one, completions in complete_drafts(self.engine, drafts):
             usage = one.usage(completions)
             parts = [returned[0] for returned in completions]
             if len(parts) == 1:
-                yield _summary(parts[0].text, parts[0].finish_reason.value, usage, options)
+                yield number, _summary(parts[0].text, parts[0].finish_reason.value, usage, options)
             else:
-                yield self._summary_of_parts(one, [part.text.strip() for part in parts], usage, options)
+                yield number, self._summary_of_parts(one, [part.text.strip() for part in parts], usage, options)
 
     def _draft(self, example: SummarizationExample, options: Mapping[str, Any]) -> Draft:
         language = self.language_of(example, options, example.text)

@@ -10,7 +10,8 @@ from typing_extensions import Unpack
 from gptapps.errors import DataError, OptionError
 from gptapps.examples import TranslationExample
 from gptapps.outputs import Translation
-from gptapps.pipelines.base import Many, Pipeline
+from gptapps.pipelines.base import Many
+from gptapps.pipelines.batched import BatchedPipeline
 from gptapps.pipelines.options import TranslationOptions
 from gptapps.pipelines.writing import Draft, complete_drafts, draft
 from gptapps.prompts.adapters import Prompt
@@ -19,7 +20,7 @@ from gptapps.prompts.languages import language_name
 _WITHOUT_SPACES = frozenset({"zh", "ja", "th"})
 
 
-class TranslationPipeline(Pipeline[TranslationExample, Translation]):
+class TranslationPipeline(BatchedPipeline[TranslationExample, Translation]):
     """Says a text in another language.
 
     Example:
@@ -53,19 +54,22 @@ class TranslationPipeline(Pipeline[TranslationExample, Translation]):
         """Translate an iterable lazily and in order, batched inside."""
         return self.run(inputs, options)
 
-    def predict(self, examples: Iterable[TranslationExample], options: Mapping[str, Any]) -> Iterator[Translation]:
-        """Yield a translation of each example."""
+    def predict_unordered(
+        self, examples: Iterable[TranslationExample], options: Mapping[str, Any]
+    ) -> Iterator[tuple[int, Translation]]:
+        """Yield the number and a translation of each example."""
         drafts = (self._draft(example, options) for example in examples)
-        for one, completions in complete_drafts(self.engine, drafts):
+        for number, one, completions in complete_drafts(self.engine, drafts):
             source, target = self._languages(one.example, options)
             texts = [returned[0].text.strip() for returned in completions]
-            yield Translation(
+            output = Translation(
                 text=("" if target in _WITHOUT_SPACES else " ").join(texts),
                 source=source,
                 target=target,
                 finish_reason=completions[-1][0].finish_reason.value,
                 usage=one.usage(completions),
             )
+            yield number, output
 
     def _languages(self, example: TranslationExample, options: Mapping[str, Any]) -> tuple[str, str]:
         source, target = example.source or options.get("source"), example.target or options.get("target")

@@ -1,14 +1,14 @@
-"""What the pipelines that generate text share: from examples to requests, and back in order."""
+"""What the pipelines that generate text share: from examples to requests, and back."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from gptapps.decoding.engine import Engine
 from gptapps.decoding.language_model import LanguageModel
+from gptapps.decoding.ordering import gathered
 from gptapps.decoding.request import Completion, Request
 from gptapps.decoding.sampling import Sampling
 from gptapps.errors import OptionError
@@ -135,21 +135,9 @@ def draft(
 
 def complete_drafts(
     engine: Engine, drafts: Iterable[Draft]
-) -> Iterator[tuple[Draft, tuple[tuple[Completion, ...], ...]]]:
-    """Yield each draft with the continuations of its requests, lazily and in order, batched across drafts."""
-    waiting: deque[Draft] = deque()
-
-    def requests() -> Iterator[Request]:
-        for one in drafts:
-            waiting.append(one)
-            yield from one.requests
-
-    collected: list[tuple[Completion, ...]] = []
-    for completions in engine.complete(requests()):
-        collected.append(completions)
-        if len(collected) == len(waiting[0].requests):
-            yield waiting.popleft(), tuple(collected)
-            collected = []
+) -> Iterator[tuple[int, Draft, list[tuple[Completion, ...]]]]:
+    """Yield each draft's number, itself and its requests' continuations, as they are done, batched across drafts."""
+    return gathered(drafts, lambda one: one.requests, engine.complete_unordered)
 
 
 def with_constraint(one: Draft, constraint: Callable[[Piece], Any]) -> Draft:

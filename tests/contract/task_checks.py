@@ -106,6 +106,18 @@ def check_stream(pipeline: AnyPipeline, rows: Sequence[Row]) -> None:
         assert taken <= yielded + 2 * LOOK_AHEAD
 
 
+def check_unordered(pipeline: AnyPipeline, rows: Sequence[Row]) -> None:
+    """Outputs that come as they are done are those that come in order, each with its input's number."""
+    alone = [pipeline(row) for row in rows]
+    for size in (1, 2, len(rows)):
+        found = dict(variant(pipeline, batch_size=size).run_unordered(iter(rows), {}))
+        assert_same([found.pop(number) for number in range(len(rows))], alone)
+        assert not found
+        unordered = variant(pipeline, batch_size=size).run_unordered([*rows[:2], 42, rows[2]], {})
+        assert {number for number, _ in islice(unordered, 2)} == {0, 1}
+        refuses(lambda unordered=unordered: next(unordered), DataError)
+
+
 def check_mistakes(pipeline: AnyPipeline, rows: Sequence[Row]) -> None:
     """A mistake of the caller's is one sentence."""
     row = rows[0]
@@ -250,6 +262,7 @@ CHECKS: tuple[Callable[[AnyPipeline, Sequence[Row]], None], ...] = (
     check_one_and_many,
     check_batches,
     check_stream,
+    check_unordered,
     check_mistakes,
     check_late_mistake,
     check_seeds,

@@ -47,6 +47,13 @@ class TakesAll(GenerationPipeline):
         yield from super().predict(taken, options)
 
 
+class MixesUp(GenerationPipeline):
+    def predict_unordered(
+        self, examples: Iterable[GenerationExample], options: Mapping[str, Any]
+    ) -> Iterator[tuple[int, Generation]]:
+        yield from ((number ^ 1, output) for number, output in super().predict_unordered(examples, options))
+
+
 class LosesWhatCameBefore(GenerationPipeline):
     def predict(self, examples: Iterable[GenerationExample], options: Mapping[str, Any]) -> Iterator[Generation]:
         yield from super().predict(list(examples), options)
@@ -102,6 +109,7 @@ class MisplacesAnswers(QuestionAnsweringPipeline):
         (Reverses, task_checks.check_one_and_many),
         (LooksAtTheBatch, task_checks.check_batches),
         (TakesAll, task_checks.check_stream),
+        (MixesUp, task_checks.check_unordered),
         (TakesAnEmptyText, task_checks.check_mistakes),
         (SaysTwoLines, task_checks.check_mistakes),
         (LosesWhatCameBefore, task_checks.check_late_mistake),

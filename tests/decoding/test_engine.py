@@ -47,6 +47,29 @@ def test_a_text_does_not_depend_on_what_else_is_in_the_batch(
             assert ours.log_likelihood == pytest.approx(single.log_likelihood, abs=1e-3)
 
 
+def test_what_is_done_early_waits_for_nothing_before_it(tiny_model: LanguageModel) -> None:
+    requests = [Request((30, 31), max_new_tokens=new) for new in (9, 2, 5, 1)]
+    engine = Engine(tiny_model, batch_size=2)
+    found = list(engine.complete_unordered(requests))
+    assert [number for number, _ in found] == [1, 2, 3, 0]
+    assert [completions for _, completions in sorted(found)] == list(engine.complete(requests))
+
+
+@settings(max_examples=10)
+@given(PROMPTS, st.integers(1, 3))
+def test_a_mistake_in_the_source_comes_when_all_before_it_is_done(
+    tiny_model: LanguageModel, prompts: list[tuple[int, ...]], batch_size: int
+) -> None:
+    def requests() -> Iterator[Request]:
+        yield from (Request(prompt, 1 + place % 4) for place, prompt in enumerate(prompts))
+        raise OptionError("This one is wrong.")
+
+    found = Engine(tiny_model, batch_size=batch_size).complete_unordered(requests())
+    assert sorted(number for _, (number, _) in zip(prompts, found, strict=False)) == list(range(len(prompts)))
+    with pytest.raises(OptionError):
+        next(found)
+
+
 @settings(max_examples=10)
 @given(PROMPTS, st.integers(0, 2**40))
 def test_a_seed_reproduces_its_text_whatever_the_batch(

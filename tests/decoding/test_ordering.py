@@ -1,0 +1,76 @@
+"""What is done out of turn finds its place: parts their whole, results their order, and takes no more than it may."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gptapps.decoding.intake import LookAhead
+from gptapps.decoding.ordering import gathered, in_order
+
+
+@given(st.permutations(range(12)))
+def test_results_come_in_order_each_as_early_as_it_can(order: list[int]) -> None:
+    arrived: list[int] = []
+
+    def finished() -> Iterator[tuple[int, int]]:
+        for number in order:
+            arrived.append(number)
+            yield number, number
+
+    for expected, number in enumerate(in_order(finished())):
+        assert number == expected
+        assert len(arrived) == 1 + max(order.index(one) for one in range(number + 1))
+    assert len(arrived) == len(order)
+
+
+@given(st.lists(st.integers(1, 4), max_size=6), st.randoms(use_true_random=False), st.integers(1, 5))
+def test_a_whole_is_there_with_the_last_of_its_parts(sizes: list[int], source: object, ahead: int) -> None:
+    wholes = [[(number, place) for place in range(size)] for number, size in enumerate(sizes)]
+    done: list[tuple[int, int]] = []
+
+    def work(parts: Iterator[tuple[int, int]]) -> Iterator[tuple[int, tuple[int, int]]]:
+        window = LookAhead(parts, ahead)
+        waiting: list[tuple[int, tuple[int, int]]] = []
+        while True:
+            waiting += window.take()
+            if not waiting:
+                return
+            number, part = waiting.pop(source.randrange(len(waiting)))  # type: ignore[attr-defined]
+            done.append(part)
+            window.finish(number)
+            yield number, part
+
+    seen = []
+    for number, whole, found in gathered(wholes, lambda whole: whole, work):
+        assert whole == found == wholes[number]
+        assert done[-1] in whole
+        assert set(whole) <= set(done)
+        seen.append(number)
+    assert sorted(seen) == list(range(len(sizes)))
+
+
+@given(st.integers(1, 5), st.randoms(use_true_random=False))
+def test_no_more_is_taken_than_may_be(most: int, source: object) -> None:
+    taken = 0
+
+    def endless() -> Iterator[int]:
+        nonlocal taken
+        while True:
+            yield taken
+            taken += 1
+
+    window = LookAhead(endless(), most)
+    waiting: list[int] = []
+    done: set[int] = set()
+    for _ in range(40):
+        for number, item in window.take():
+            assert number == item
+            waiting.append(number)
+        first = next(number for number in range(100) if number not in done)
+        assert max([*waiting, *done]) == first + most - 1
+        number = waiting.pop(source.randrange(len(waiting)))  # type: ignore[attr-defined]
+        done.add(number)
+        window.finish(number)
