@@ -14,6 +14,9 @@ R = TypeVar("R")
 def in_order(finished: Iterable[tuple[int, T]]) -> Iterator[T]:
     """Yield numbered results in the order of their numbers, which count from 0, each as early as that allows.
 
+    Raises:
+        ValueError: a number is missing at the end.
+
     Example:
         >>> list(in_order([(1, "b"), (0, "a"), (2, "c")]))
         ['a', 'b', 'c']
@@ -25,6 +28,8 @@ def in_order(finished: Iterable[tuple[int, T]]) -> Iterator[T]:
         while following in early:
             yield early.pop(following)
             following += 1
+    if early:
+        raise ValueError(f"there is no result {following}, though there is a result {min(early)}")
 
 
 def gathered(

@@ -51,7 +51,8 @@ class MixesUp(GenerationPipeline):
     def predict_unordered(
         self, examples: Iterable[GenerationExample], options: Mapping[str, Any]
     ) -> Iterator[tuple[int, Generation]]:
-        yield from ((number ^ 1, output) for number, output in super().predict_unordered(examples, options))
+        found = list(super().predict_unordered(examples, options))
+        yield from ((number, output) for (number, _), (_, output) in zip(found, reversed(found), strict=True))
 
 
 class LosesWhatCameBefore(GenerationPipeline):

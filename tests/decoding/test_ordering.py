@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,6 +25,13 @@ def test_results_come_in_order_each_as_early_as_it_can(order: list[int]) -> None
         assert number == expected
         assert len(arrived) == 1 + max(order.index(one) for one in range(number + 1))
     assert len(arrived) == len(order)
+
+
+def test_a_result_that_never_came_is_missed() -> None:
+    results = in_order([(0, "a"), (2, "c")])
+    assert next(results) == "a"
+    with pytest.raises(ValueError, match="no result 1"):
+        next(results)
 
 
 @given(st.lists(st.integers(1, 4), max_size=6), st.randoms(use_true_random=False), st.integers(1, 5))
