@@ -7,12 +7,12 @@ from typing import NoReturn
 
 import pytest
 import torch
-from peers import their_model
 from torch import Tensor
 
 from gptapps.backbone.kv_cache import KVCache
 from gptapps.heads.loading import load_language_model
 from gptapps.model_store import DEFAULT_MODEL, derived_directory, resolve
+from tests.peers import their_model
 
 
 def prompts(vocabulary: int) -> list[Tensor]:

@@ -15,9 +15,9 @@ from tiny_vocabularies import (
     write_vocabulary,
 )
 from tokenizers import pre_tokenizers
-from transformers import AutoTokenizer
 
 from gptapps.tokenization.tokenizer import Tokenizer
+from tests.peers import their_tokenizer
 
 
 @pytest.fixture(scope="session")
@@ -32,7 +32,7 @@ def gemma(gemma_gguf: Path) -> Tokenizer:
 
 @pytest.fixture(scope="session")
 def smollm_oracle(default_gguf: Path) -> Any:
-    oracle = AutoTokenizer.from_pretrained(default_gguf.parent, gguf_file=default_gguf.name)
+    oracle = their_tokenizer(default_gguf)
     # transformers splits by GPT-2's pattern alone whatever the file says; the model's own tokenizer.json, and
     # llama.cpp for "smollm", take every digit apart before that.
     oracle.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -43,7 +43,7 @@ def smollm_oracle(default_gguf: Path) -> Any:
 
 @pytest.fixture(scope="session")
 def gemma_oracle(gemma_gguf: Path) -> Any:
-    return AutoTokenizer.from_pretrained(gemma_gguf.parent, gguf_file=gemma_gguf.name)
+    return their_tokenizer(gemma_gguf)
 
 
 @pytest.fixture(scope="session")

@@ -18,10 +18,11 @@ from tiny_vocabularies import (
     sentencepiece_metadata,
     write_gguf,
 )
-from transformers import AutoTokenizer, Qwen2Tokenizer
+from transformers import Qwen2Tokenizer
 
 from gptapps.errors import CheckpointError, UnsupportedModelError
 from gptapps.tokenization.tokenizer import Tokenizer
+from tests.peers import their_tokenizer
 
 TEXTS = [
     *SENTENCES,
@@ -42,10 +43,6 @@ TEXTS = [
 
 def _read(path: Path) -> Tokenizer:
     return Tokenizer.from_gguf(path)
-
-
-def _oracle(path: Path) -> Any:
-    return AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
 
 
 class TestSmolLM2:
@@ -100,7 +97,7 @@ class TestGemma:
 @pytest.mark.parametrize("split", ["gpt-2", "default"])
 def test_byte_level(tmp_path: Path, split: str, text: str) -> None:
     path = write_gguf(tmp_path / "tiny.gguf", byte_level_metadata("<|endoftext|>") | {"pre": split})
-    assert _read(path).encode(text) == _oracle(path)(text)["input_ids"]
+    assert _read(path).encode(text) == their_tokenizer(path)(text)["input_ids"]
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +121,7 @@ def test_qwen2_composes_accents_and_splits_as_qwen2_does(qwen2: Tokenizer, qwen2
 def test_llama3_splits_numbers_by_three(tmp_path: Path, text: str) -> None:
     metadata = byte_level_metadata("<|begin_of_text|>", "<|endoftext|>") | {"pre": "llama-bpe", "bos_token_id": 0}
     path = write_gguf(tmp_path / "tiny.gguf", metadata | {"add_bos_token": True})
-    tokenizer, oracle = _read(path), _oracle(path)
+    tokenizer, oracle = _read(path), their_tokenizer(path)
     # transformers merges every word; the model's own tokenizer.json takes a word that is a token as it is.
     oracle.backend_tokenizer.model.ignore_merges = True
     assert tokenizer.encode(text) == oracle(text)["input_ids"]
@@ -148,7 +145,7 @@ def test_llama3_takes_a_word_that_is_a_token_as_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", TEXTS)
 def test_sentencepiece_behind_a_space(tmp_path: Path, text: str) -> None:
     path = write_gguf(tmp_path / "tiny.gguf", sentencepiece_metadata())
-    tokenizer, oracle = _read(path), _oracle(path)
+    tokenizer, oracle = _read(path), their_tokenizer(path)
     ids = tokenizer.encode(text)
     assert ids[0] == tokenizer.bos_id
     assert tokenizer.decode(ids) == oracle.decode(ids, skip_special_tokens=True)

@@ -41,12 +41,14 @@ class Case:
         call: calls launchers, on tensors of the CPU or the device "meta".
         spill_ceiling: bytes a thread may keep in memory for want of registers.
         architectures: compiled for.
+        often: compiled whenever tests run; else with those that are slow, because other cases are much the same.
     """
 
     name: str
     call: Callable[[], object]
     spill_ceiling: int = 0
     architectures: tuple[int, ...] = ARCHITECTURES
+    often: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +137,10 @@ def faults(
     return found + [f"{key} on sm_{architecture} is in the budget and not compiled." for key, architecture in left]
 
 
-def compile_module(module: str) -> list[tuple[str, int, Usage]]:
-    """Compile the cases of ``module`` in a process of its own, without the interpreter."""
+def compile_module(module: str, names: Sequence[str]) -> list[tuple[str, int, Usage]]:
+    """Compile the cases of ``module`` that have these names in a process of its own, without the interpreter."""
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    command = [sys.executable, str(Path(__file__).resolve()), module]
+    command = [sys.executable, str(Path(__file__).resolve()), module, "--only", *names]
     process = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if process.returncode:
         raise RuntimeError(process.stderr)
@@ -181,11 +183,17 @@ def _tool(name: str) -> str:
 def _main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("module")
+    parser.add_argument("--only", nargs="+", metavar="CASE", help="cases to compile; by default all")
     parser.add_argument("--pin", action="store_true", help="write what was measured to budgets.json")
     options = parser.parse_args()
+    if options.only and options.pin:
+        parser.error("pin all cases of a module together")
     sys.path[:0] = [str(HERE), str(HERE.parents[2])]
     pins: dict[str, dict[str, dict[str, Any]]] = {}
-    for key, architecture, usage in measure_cases(importlib.import_module(options.module).CASES):
+    cases = importlib.import_module(options.module).CASES
+    for key, architecture, usage in measure_cases(
+        [one for one in cases if not options.only or one.name in options.only]
+    ):
         print(json.dumps([key, architecture, asdict(usage)]), flush=True)
         pins.setdefault(key, {})[str(architecture)] = asdict(usage)
     if options.pin:
