@@ -68,8 +68,7 @@ def clean(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (packages,) = folder.glob("lib/python*/site-packages")
     with zipfile.ZipFile(wheel) as archive:
         own = metadata.PathDistribution(zipfile.Path(archive, f"{STEM}.dist-info/"))
-        for distribution in dependencies(own):
-            link(distribution, packages)
+        link(dependencies(own), packages)
     install = [programs / "python", "-m", "pip", "--quiet", "--disable-pip-version-check", "install", "--no-deps"]
     subprocess.run([*install, wheel], check=True, env=environment())
     return programs
@@ -94,14 +93,24 @@ def dependencies(own: metadata.Distribution) -> list[metadata.Distribution]:
     return list(found.values())
 
 
-def link(distribution: metadata.Distribution, packages: Path) -> None:
-    """Make a distribution's packages and metadata appear in ``packages``."""
-    files = [file for file in distribution.files or [] if ".." not in file.parts]
-    assert files
-    whole = {file.parts[0] for file in files if file.parts[1:] == ("__init__.py",)}
-    for place in {Path(file.parts[0]) if file.parts[0] in whole else Path(file) for file in files}:
-        (packages / place).parent.mkdir(parents=True, exist_ok=True)
-        (packages / place).symlink_to(str(distribution.locate_file(place)))
+def link(distributions: list[metadata.Distribution], packages: Path) -> None:
+    """Make packages and metadata of distributions appear in ``packages``: each file, or a whole folder of one alone."""
+    places: dict[Path, Path] = {}
+    owners: dict[str, set[str]] = {}
+    for distribution in distributions:
+        files = [file for file in distribution.files or [] if not {"..", "__pycache__"} & set(file.parts)]
+        assert files
+        for file in files:
+            places[Path(file)] = Path(str(distribution.locate_file(file)))
+            owners.setdefault(file.parts[0], set()).add(distribution.metadata["Name"])
+    for place, target in places.items():
+        top = place.parts[0]
+        whole = len(place.parts) > 1 and len(owners[top]) == 1
+        source = target.parents[len(place.parts) - 2] if whole else target
+        linked = packages / (top if whole else place)
+        if not linked.is_symlink():
+            linked.parent.mkdir(parents=True, exist_ok=True)
+            linked.symlink_to(source)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ def in_order(finished: Iterable[tuple[int, T]]) -> Iterator[T]:
     """Yield numbered results in the order of their numbers, which count from 0, each as early as that allows.
 
     Raises:
-        ValueError: a number is missing at the end.
+        ValueError: a number comes twice, or never, though a later one does.
 
     Example:
         >>> list(in_order([(1, "b"), (0, "a"), (2, "c")]))
@@ -24,12 +24,14 @@ def in_order(finished: Iterable[tuple[int, T]]) -> Iterator[T]:
     early: dict[int, T] = {}
     following = 0
     for number, one in finished:
+        if number < following or number in early:
+            raise ValueError(f"the result {number} comes twice")
         early[number] = one
         while following in early:
             yield early.pop(following)
             following += 1
     if early:
-        raise ValueError(f"there is no result {following}, though there is a result {min(early)}")
+        raise ValueError(f"the result {following} never came, but the result {min(early)} did")
 
 
 def gathered(
@@ -43,6 +45,9 @@ def gathered(
         wholes: taken only as far as ``work`` asks for parts.
         parts: of a whole, one at least.
         work: takes parts and yields their numbers, from 0, with their results, in any order.
+
+    Raises:
+        ValueError: a whole without parts.
 
     Yields:
         The whole's number, from 0, itself, and the results of its parts in their order.
@@ -59,6 +64,8 @@ def gathered(
         count = 0
         for number, whole in enumerate(wholes):
             several = parts(whole)
+            if not several:
+                raise ValueError(f"the whole {number} has no parts")
             waiting[number] = whole, len(several), {}
             for place, part in enumerate(several):
                 owners[count] = number, place

@@ -98,7 +98,7 @@ class Run:
     def remaining(self) -> Iterator[Finished]:
         """Do the examples that aren't finished; each is on the disk as soon as it is done, before it is yielded.
 
-        They are begun in order, but those about the same context one after the other, so that it is read once.
+        They are taken in order, but those about the same context one after the other, so that it is read once.
 
         Raises:
             GPTAppsError: an example can't be used (the message names its place), or the disk can't be written.

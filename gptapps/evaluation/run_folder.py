@@ -1,7 +1,7 @@
 """A run's folder: what decides its numbers, one line an example, and the report.
 
     manifest.json      written first, whole or not at all
-    examples.jsonl     one line a finished example, on the disk as soon as it is finished
+    examples.jsonl     one line a finished example, on the disk as soon as it is finished; its index says which row
     report.json        written at the end, whole or not at all
     report.html        the same for people, likewise
 

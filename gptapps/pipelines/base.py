@@ -50,8 +50,9 @@ class Setup:
 class Pipeline(ABC, Generic[E, O]):
     """A task on a model. Calls are thread-safe.
 
-    A subclass states its example and option types and writes :meth:`predict`; an input may be an example or a short
-    form that :meth:`as_example` understands.
+    A subclass states its example and option types and writes :meth:`predict`, or derives from
+    :class:`~gptapps.pipelines.batched.BatchedPipeline` if outputs of its may be done before earlier ones; an input may
+    be an example or a short form that :meth:`as_example` understands.
 
     Args:
         definition: the task.
@@ -183,10 +184,13 @@ class Pipeline(ABC, Generic[E, O]):
         return self.predict(*self._checked(inputs, options))
 
     def run_unordered(self, inputs: Iterable[object], options: Mapping[str, object]) -> Iterator[tuple[int, O]]:
-        """Do the same, and yield each input's number, from 0, with its output.
+        """Check inputs and options and yield each input's number, from 0, with its output.
 
         They come in order here; a :class:`~gptapps.pipelines.batched.BatchedPipeline` yields each as soon as it is
         done.
+
+        Raises:
+            GPTAppsError: an input, an option or the model can't be used.
         """
         return enumerate(self.run(inputs, options))
 

@@ -13,15 +13,16 @@ from gptapps.pipelines.base import E, O, Pipeline
 class BatchedPipeline(Pipeline[E, O]):
     """A pipeline that hands outputs out as they are done, or in order.
 
-    A subclass writes :meth:`predict_unordered`. One that writes :meth:`predict` all the same, to do something with the
-    outputs, is taken at its word: its outputs come in order.
+    A subclass writes :meth:`predict_unordered`. One that writes :meth:`predict` or :meth:`run` all the same, to do
+    something with inputs or outputs, is taken at its word: its outputs come in order.
     """
 
     @abstractmethod
     def predict_unordered(self, examples: Iterable[E], options: Mapping[str, Any]) -> Iterator[tuple[int, O]]:
         """Yield each example's number, from 0, and its output, lazily and as soon as it is done.
 
-        An error of the examples is raised once everything before it was yielded.
+        An error of the examples is raised once everything before it was yielded, so that whoever reads on knows which
+        example it belongs to.
 
         Args:
             examples: checked examples.
@@ -33,7 +34,11 @@ class BatchedPipeline(Pipeline[E, O]):
         return in_order(self.predict_unordered(examples, options))
 
     def run_unordered(self, inputs: Iterable[object], options: Mapping[str, object]) -> Iterator[tuple[int, O]]:
-        """Check inputs and options and yield each input's number and output, lazily and as soon as it is done."""
-        if type(self).predict is not BatchedPipeline.predict:
+        """Check inputs and options and yield each input's number and output, lazily and as soon as it is done.
+
+        Raises:
+            GPTAppsError: an input, an option or the model can't be used.
+        """
+        if type(self).predict is not BatchedPipeline.predict or type(self).run is not Pipeline.run:
             return super().run_unordered(inputs, options)
         return self.predict_unordered(*self._checked(inputs, options))

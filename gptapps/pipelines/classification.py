@@ -93,8 +93,9 @@ class ClassificationPipeline(BatchedPipeline[ClassificationExample, Classificati
             ballots = (self._ballot(tree, example, options) for example in examples)
             score = partial(scores_unordered, tree, batch_size=self.setup.batch_size)
             for number, ballot, pieces in gathered(ballots, lambda one: one.choices, score):
-                likelihoods = torch.tensor([log_likelihoods(scores) for scores in pieces], dtype=torch.float64)
-                shares = (likelihoods - ballot.handicap).softmax(1).mean(0)
+                likelihoods = [log_likelihoods(scores) for scores in pieces]
+                gains = torch.tensor(likelihoods, dtype=torch.float64) - ballot.handicap  # (pieces, labels)
+                shares = gains.softmax(1).mean(0)
                 yield number, _classification(ballot, shares.tolist())
 
     @classmethod

@@ -110,9 +110,9 @@ def check_unordered(pipeline: AnyPipeline, rows: Sequence[Row]) -> None:
     """Outputs that come as they are done are those that come in order, each with its input's number."""
     alone = [pipeline(row) for row in rows]
     for size in (1, 2, len(rows)):
-        found = dict(variant(pipeline, batch_size=size).run_unordered(iter(rows), {}))
-        assert_same([found.pop(number) for number in range(len(rows))], alone)
-        assert not found
+        found = list(variant(pipeline, batch_size=size).run_unordered(iter(rows), {}))
+        assert sorted(number for number, _ in found) == list(range(len(rows)))
+        assert_same([output for _, output in sorted(found, key=lambda entry: entry[0])], alone)
         unordered = variant(pipeline, batch_size=size).run_unordered([*rows[:2], 42, rows[2]], {})
         assert {number for number, _ in islice(unordered, 2)} == {0, 1}
         refuses(lambda unordered=unordered: next(unordered), DataError)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 
 import pytest
@@ -30,12 +31,23 @@ def test_results_come_in_order_each_as_early_as_it_can(order: list[int]) -> None
 def test_a_result_that_never_came_is_missed() -> None:
     results = in_order([(0, "a"), (2, "c")])
     assert next(results) == "a"
-    with pytest.raises(ValueError, match="no result 1"):
+    with pytest.raises(ValueError, match="result 1 never came"):
         next(results)
 
 
+@pytest.mark.parametrize("numbers", [(0, 0), (1, 1, 0)])
+def test_a_result_that_comes_twice_is_told(numbers: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="comes twice"):
+        list(in_order((number, "a") for number in numbers))
+
+
+def test_a_whole_without_parts_is_told() -> None:
+    with pytest.raises(ValueError, match="whole 1 has no parts"):
+        list(gathered(["a", ""], str.split, enumerate))
+
+
 @given(st.lists(st.integers(1, 4), max_size=6), st.randoms(use_true_random=False), st.integers(1, 5))
-def test_a_whole_is_there_with_the_last_of_its_parts(sizes: list[int], source: object, ahead: int) -> None:
+def test_a_whole_is_there_with_the_last_of_its_parts(sizes: list[int], source: random.Random, ahead: int) -> None:
     wholes = [[(number, place) for place in range(size)] for number, size in enumerate(sizes)]
     done: list[tuple[int, int]] = []
 
@@ -46,7 +58,7 @@ def test_a_whole_is_there_with_the_last_of_its_parts(sizes: list[int], source: o
             waiting += window.take()
             if not waiting:
                 return
-            number, part = waiting.pop(source.randrange(len(waiting)))  # type: ignore[attr-defined]
+            number, part = waiting.pop(source.randrange(len(waiting)))
             done.append(part)
             window.finish(number)
             yield number, part
@@ -61,7 +73,7 @@ def test_a_whole_is_there_with_the_last_of_its_parts(sizes: list[int], source: o
 
 
 @given(st.integers(1, 5), st.randoms(use_true_random=False))
-def test_no_more_is_taken_than_may_be(most: int, source: object) -> None:
+def test_no_more_is_taken_than_may_be(most: int, source: random.Random) -> None:
     taken = 0
 
     def endless() -> Iterator[int]:
@@ -79,6 +91,6 @@ def test_no_more_is_taken_than_may_be(most: int, source: object) -> None:
             waiting.append(number)
         first = next(number for number in range(100) if number not in done)
         assert max([*waiting, *done]) == first + most - 1
-        number = waiting.pop(source.randrange(len(waiting)))  # type: ignore[attr-defined]
+        number = waiting.pop(source.randrange(len(waiting)))
         done.add(number)
         window.finish(number)

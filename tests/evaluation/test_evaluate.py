@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -22,12 +21,10 @@ from gptapps.evaluation.run import Run
 from gptapps.examples import Example
 from gptapps.metrics import confusion_matrix
 from gptapps.model_store import DEFAULT_MODEL
-from gptapps.outputs import Generation
 from gptapps.pipelines import options as pipeline_options
 from gptapps.pipelines.factory import SetupOptions
 from gptapps.pipelines.generation import GenerationPipeline
-from gptapps.pipelines.writing import Draft
-from gptapps.registry import METRICS, PIPELINES
+from gptapps.registry import METRICS
 from gptapps.task_catalog import resolve_task
 
 SAMPLES = {
@@ -160,48 +157,6 @@ def test_a_real_model_gives_the_same_after_a_stop(task_name: str, tiny_chat: Lan
         assert line["prediction"].get("label") == one.prediction.get("label")
         assert line["prediction"].get("text") == one.prediction.get("text")
         assert line["prediction"]["score"] == pytest.approx(one.prediction["score"], rel=1e-4)
-
-
-def test_a_short_text_is_on_the_disk_before_a_long_one_that_came_first(
-    tiny_chat: LanguageModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    drafted = GenerationPipeline._draft
-
-    def first_is_long(self: GenerationPipeline, example: Any, options: Mapping[str, Any]) -> Draft:
-        one = drafted(self, example, options)
-        new = 24 if example.text == "a" else 1
-        return replace(one, requests=tuple(replace(request, max_new_tokens=new) for request in one.requests))
-
-    monkeypatch.setattr(GenerationPipeline, "_draft", first_is_long)
-    rows = Path("rows.jsonl")
-    rows.write_text("".join(json.dumps({"text": text, "completions": ["x"]}) + "\n" for text in "abcde"), "utf-8")
-    options = {"model": tiny_chat, "batch_size": 2}
-    done = []
-    with Run(Plan(task="generate", data=rows, output=Path("run"), options=options)) as run:
-        for finished in run.remaining():
-            done.append(finished.index)
-            assert [line["index"] for line in lines_of(Path("run"))] == done
-    assert done == [1, 2, 3, 4, 0]
-
-
-def test_outputs_that_a_plug_in_changes_are_the_evaluated_ones(tiny_chat: LanguageModel) -> None:
-    """Whoever writes ``predict`` over a pipeline's own need not know that outputs may come as they are done."""
-
-    class Shouts(GenerationPipeline):
-        def predict(self, examples: Iterable[Any], options: Mapping[str, Any]) -> Iterator[Generation]:
-            for output in super().predict(examples, options):
-                yield output.model_copy(update={"text": "HELLO"})
-
-    definition = Path(resolve_task("generate").origin).read_text("utf-8")
-    Path("shout.toml").write_text(definition.replace('pipeline = "generation"', 'pipeline = "shouts"'), "utf-8")
-    rows = Path("rows.jsonl")
-    rows.write_text("".join(json.dumps({"text": text, "completions": ["HELLO"]}) + "\n" for text in "abc"), "utf-8")
-    PIPELINES.register("shouts", Shouts)
-    try:
-        report = evaluate("shout.toml", rows, tiny_chat, max_new_tokens=2, metrics=["exact_match"], baselines=())
-    finally:
-        PIPELINES.unregister("shouts")
-    assert report.scores[0].value == 1.0
 
 
 def test_the_folder_is_named_after_what_decides_the_numbers(task: str, rows: Path, model: LanguageModel) -> None:

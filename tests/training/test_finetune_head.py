@@ -121,7 +121,8 @@ def test_an_evaluation_measures_it(trained: FinetuneReport, tmp_path: Path) -> N
         "classify", write_toy_rows(tmp_path / "new.jsonl", 100, seed=5), model=trained.folder, output=tmp_path / "run"
     )
     assert report.score("accuracy").value >= 0.85
-    line = json.loads((tmp_path / "run" / "examples.jsonl").read_text().splitlines()[0])
+    lines = map(json.loads, (tmp_path / "run" / "examples.jsonl").read_text().splitlines())
+    line = next(one for one in lines if one["index"] == 0)
     assert line["prompt"].startswith("Text: 0: the")
     assert line["prompt"].endswith("Label:")
 

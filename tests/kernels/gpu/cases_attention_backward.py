@@ -38,7 +38,7 @@ CASES = [
     _case("bf16-d128-bounds-cap", 128, EVERY_BOUND, soft_cap=50.0),
     _case("bf16-d16-open", 16, Visibility(), often=False),
     _case("bf16-d64-window", 64, WINDOW, often=False),
-    _case("bf16-d80-mask-cap", 80, MASK, soft_cap=50.0, often=False),
+    _case("bf16-d80-mask-cap", 80, MASK, soft_cap=50.0),
     _case("bf16-d256-causal", 256, CAUSAL),
     _case("bf16-d256-bounds-cap", 256, EVERY_BOUND, soft_cap=50.0, often=False),
     _case("bf16-d128-packed", 128, PACKED, often=False),

@@ -36,7 +36,7 @@ def decode(
 CASES = [
     Case("bf16-d64-group3", lambda: decode(64, 3)),
     Case("bf16-d64-group3-in-one-part", lambda: decode(64, 3, slots=64), often=False),
-    Case("fp16-d80-group1-prefix", lambda: decode(80, 1, dtype=torch.float16, prefix=1024), often=False),
+    Case("fp16-d80-group1-prefix", lambda: decode(80, 1, dtype=torch.float16, prefix=1024)),
     Case("bf16-d128-group4-prefix", lambda: decode(128, 4, prefix=1024, batch=32)),
     Case("bf16-d64-group3-prefix", lambda: decode(64, 3, prefix=1024, batch=32), often=False),
     Case("fp32-d64-group3-prefix", lambda: decode(64, 3, dtype=torch.float32, prefix=1024, batch=32)),
