@@ -50,6 +50,10 @@ class LanguageModel:
     task_head: nn.Module | None = None
     opening: tuple[int, ...] = ()
 
+    def __deepcopy__(self, memo: object) -> LanguageModel:
+        """Return the model itself, which never changes: scikit-learn copies an estimator's parameters at each fold."""
+        return self
+
     @classmethod
     def load(
         cls,

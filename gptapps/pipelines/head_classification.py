@@ -17,7 +17,7 @@ from gptapps.outputs import Classification, Usage
 from gptapps.pipelines.base import Setup
 from gptapps.pipelines.classification import ClassificationPipeline
 from gptapps.pipelines.head_inputs import HeadInput, HeadInputs
-from gptapps.pipelines.head_reading import HeadOptions, head_features, trained_head
+from gptapps.pipelines.head_reading import FeatureReader, HeadOptions, feature_reader, head_features, trained_head
 from gptapps.prompts.adapters import PromptAdapter
 from gptapps.task_definition import TaskDefinition
 
@@ -43,6 +43,7 @@ class HeadClassificationPipeline(ClassificationPipeline):
         super().__init__(definition, model, setup)
         self._head = _fitting_head(definition, model)
         self._inputs = HeadInputs(definition, model)
+        self.reader = feature_reader(model)
         require_trained_labels(definition, model, self._defaults)
 
     def adapter(self, language: str, options: Mapping[str, Any]) -> PromptAdapter:
@@ -55,12 +56,12 @@ class HeadClassificationPipeline(ClassificationPipeline):
         """Yield the number and the labels of each example."""
         require_trained_labels(self.definition, self.model, options)
         inputs = (classification_input(self._inputs, one, self.definition.labels, options) for one in examples)
-        for number, read, probabilities in read_labels(self.model, self._head, inputs, self.setup.batch_size):
+        for number, read, probabilities in read_labels(self.reader, self._head, inputs, self.setup.batch_size):
             yield number, _classification(self.definition.labels, probabilities, read)
 
 
 def read_labels(
-    model: LanguageModel,
+    reader: FeatureReader,
     head: SequenceClassificationHead | MultiLabelHead,
     inputs: Iterable[HeadInput],
     batch_size: int,
@@ -68,14 +69,14 @@ def read_labels(
     """Yield each input's number, itself and the probability of each label, as soon as it was read.
 
     Args:
-        model: whose backbone reads them.
+        reader: reads their features, or knows them already.
         head: knows the labels.
         inputs: an error of theirs is raised once everything before it was yielded.
         batch_size: inputs that are read together.
     """
 
     def read(several: Iterable[HeadInput]) -> Iterator[tuple[int, Tensor]]:
-        return head_features(model, head, several, batch_size)
+        return head_features(reader, head, several, batch_size)
 
     for number, one, (features,) in gathered(inputs, lambda one: (one,), read):
         yield number, one, head.probabilities(features.unsqueeze(0))[0].tolist()

@@ -18,7 +18,7 @@ from gptapps.pipelines.head_classification import (
     require_trained_labels,
 )
 from gptapps.pipelines.head_inputs import HeadInputs
-from gptapps.pipelines.head_reading import trained_head
+from gptapps.pipelines.head_reading import feature_reader, trained_head
 from gptapps.pipelines.multi_label import MultiLabelPipeline, labelling
 from gptapps.prompts.adapters import PromptAdapter
 from gptapps.task_definition import TaskDefinition
@@ -44,6 +44,7 @@ class HeadMultiLabelPipeline(MultiLabelPipeline):
             )
         self._head = head
         self._inputs = HeadInputs(definition, model)
+        self.reader = feature_reader(model)
         require_trained_labels(definition, model, self._defaults)
 
     def adapter(self, language: str, options: Mapping[str, Any]) -> PromptAdapter:
@@ -57,6 +58,6 @@ class HeadMultiLabelPipeline(MultiLabelPipeline):
         require_trained_labels(self.definition, self.model, options)
         labels = self.definition.labels
         inputs = (classification_input(self._inputs, one, labels, options) for one in examples)
-        for number, read, probabilities in read_labels(self.model, self._head, inputs, self.setup.batch_size):
+        for number, read, probabilities in read_labels(self.reader, self._head, inputs, self.setup.batch_size):
             usage = Usage(input_tokens=len(read.ids), output_tokens=0, dropped_tokens=read.dropped_tokens)
             yield number, labelling(labels, probabilities, usage)

@@ -18,7 +18,13 @@ from gptapps.heads.multiple_choice import MultipleChoiceHead
 from gptapps.outputs import Choice, Usage
 from gptapps.pipelines.base import Setup
 from gptapps.pipelines.head_inputs import HeadInput, HeadInputs
-from gptapps.pipelines.head_reading import HeadOptions, head_features, trained_head, without_foreign_defaults
+from gptapps.pipelines.head_reading import (
+    HeadOptions,
+    feature_reader,
+    head_features,
+    trained_head,
+    without_foreign_defaults,
+)
 from gptapps.pipelines.multiple_choice import MultipleChoicePipeline, choices_for
 from gptapps.prompts.adapters import PromptAdapter
 from gptapps.task_definition import TaskDefinition
@@ -49,6 +55,7 @@ class HeadMultipleChoicePipeline(MultipleChoicePipeline):
             raise CheckpointError(f"The head of {model.name!r} is none that chooses among candidates: train again.")
         self._head = head
         self._inputs = HeadInputs(definition, model)
+        self.reader = feature_reader(model)
 
     @classmethod
     def merged_options(cls, definition: TaskDefinition, options: Mapping[str, object]) -> dict[str, Any]:
@@ -64,7 +71,7 @@ class HeadMultipleChoicePipeline(MultipleChoicePipeline):
     ) -> Iterator[tuple[int, Choice]]:
         """Yield the number of each example and its choice."""
         questions = (self._read_question(example, options) for example in examples)
-        read = partial(head_features, self.model, self._head, batch_size=self.setup.batch_size)
+        read = partial(head_features, self.reader, self._head, batch_size=self.setup.batch_size)
         for number, (choices, inputs), features in gathered(questions, itemgetter(1), read):
             yield number, _choice(choices, self._head.shares(torch.stack(features)).tolist(), inputs)
 

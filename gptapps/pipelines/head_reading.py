@@ -12,6 +12,7 @@ from gptapps.decoding.features import length_batches, read_features
 from gptapps.decoding.intake import LookAhead
 from gptapps.decoding.language_model import LanguageModel
 from gptapps.errors import OptionError
+from gptapps.heads.features import Features
 from gptapps.heads.linear_head import LinearHead
 from gptapps.pipelines.head_inputs import HeadInput
 from gptapps.pipelines.options import Options
@@ -33,6 +34,9 @@ class Readable(Protocol):
     def ids(self) -> Sequence[int]:
         """Token ids."""
 
+
+FeatureReader = Callable[[Sequence[Sequence[int]], Features], Tensor]
+"""Returns the features (B, F) of texts, given the ids of each."""
 
 I = TypeVar("I", bound=Readable)  # noqa: E741
 R = TypeVar("R")
@@ -59,20 +63,29 @@ def read_by_length(
     ahead.raise_error()
 
 
+def feature_reader(model: LanguageModel) -> FeatureReader:
+    """Return what reads features by a model's backbone."""
+
+    def read(texts: Sequence[Sequence[int]], features: Features) -> Tensor:
+        return read_features(model, texts, features)
+
+    return read
+
+
 def head_features(
-    model: LanguageModel, head: LinearHead, inputs: Iterable[HeadInput], batch_size: int
+    reader: FeatureReader, head: LinearHead, inputs: Iterable[HeadInput], batch_size: int
 ) -> Iterator[tuple[int, Tensor]]:
     """Yield each input's number and its features (F,), as soon as they were read.
 
     Args:
-        model: whose backbone reads them.
+        reader: reads them, or knows them already.
         head: says which features.
         inputs: an error of theirs is raised once everything before it was yielded.
         batch_size: inputs that are read together.
     """
 
     def read(batch: list[HeadInput]) -> Iterable[Tensor]:
-        return read_features(model, [one.ids for one in batch], head.features)
+        return reader([one.ids for one in batch], head.features)
 
     return read_by_length(inputs, read, most=batch_size * _LOOK_AHEAD)
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+from gptapps.decoding.model_identity import model_identity
 from gptapps.errors import OptionError
 from gptapps.evaluation.selection import Item
 from gptapps.examples import Example, ScoringExample
@@ -112,8 +113,20 @@ def augmented(
     return tuple(made)
 
 
-def translator(model: str, **options: Any) -> Translate:
-    """Return what translates with a model; what it translated once, as for another fold, it remembers.
+def require_changeable(items: Sequence[Item]) -> None:
+    """Refuse examples without texts that could be changed.
+
+    Raises:
+        OptionError: their texts are what is learned.
+    """
+    for item in items[:1]:
+        _fields(item.example)
+
+
+def translator(model: str, **options: Any) -> tuple[Translate, Mapping[str, Any]]:
+    """Return what translates with a model, and which model that is.
+
+    What it translated once, as for another fold, it remembers.
 
     Args:
         model: a model that can, such as ``"gemma-3-270m"``.
@@ -132,7 +145,7 @@ def translator(model: str, **options: Any) -> Translate:
         known.update(((text, source, target), output.text) for text, output in zip(fresh, outputs, strict=True))
         return [known[text, source, target] for text in texts]
 
-    return translate
+    return translate, model_identity(task.model)
 
 
 def _fields(example: Example) -> list[str]:

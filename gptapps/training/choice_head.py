@@ -16,8 +16,7 @@ from gptapps.heads.multiple_choice import MultipleChoiceHead
 from gptapps.pipelines.head_inputs import HeadInputs
 from gptapps.pipelines.head_multiple_choice import choice_inputs
 from gptapps.training.candidate_logit import Questions, candidate_weights, share_right
-from gptapps.training.feature_store import FeatureStore
-from gptapps.training.head_method import HeadSettings, as_tensors
+from gptapps.training.head_method import HeadSettings, as_tensors, feature_store
 from gptapps.training.logistic import Scaling, rotated
 from gptapps.training.methods import Job
 from gptapps.training.selection import FEW_PENALTY, selected, selection_folds, unselected
@@ -33,7 +32,7 @@ def learn_choice(job: Job, settings: HeadSettings) -> tuple[LinearHead, str, Map
         np.array([len(example.choices) for example in examples]),
         np.array([example.choices.index(example.answer or "") for example in examples]),
     )
-    store = FeatureStore(job.shared / "features", job.model, settings.features, job.progress)
+    store = feature_store(job, settings.features)
     began = monotonic()
     store.read(texts)
     read_seconds = monotonic() - began

@@ -23,7 +23,7 @@ from gptapps.pipelines.head_inputs import HeadInputs
 from gptapps.training.class_weights import example_weights
 from gptapps.training.data import TrainingData, gold_labels
 from gptapps.training.feature_store import FeatureStore
-from gptapps.training.head_method import HeadSettings, as_tensors
+from gptapps.training.head_method import HeadSettings, as_tensors, feature_store
 from gptapps.training.logistic import Scaling, fitted_weights, penalty_scores, rotated
 from gptapps.training.methods import Job
 from gptapps.training.reading import labels_of
@@ -41,7 +41,7 @@ def learn_classification(job: Job, settings: HeadSettings) -> tuple[LinearHead, 
         for item in job.data.train
         if isinstance(item.example, ClassificationExample | MultiLabelExample)
     ]
-    store = FeatureStore(job.shared / "features", job.model, settings.features, job.progress)
+    store = feature_store(job, settings.features)
     began = monotonic()
     store.read(texts)
     read_seconds = monotonic() - began

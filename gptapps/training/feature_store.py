@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from gptapps.decoding.features import length_batches, read_features
@@ -71,6 +72,10 @@ class FeatureStore:
         layers = [self._features.layers.index(layer) for layer in features.layers]
         poolings = [self._features.poolings.index(pooling) for pooling in features.poolings]
         return np.concatenate([mapped[places, layer, pooling] for layer in layers for pooling in poolings], 1)
+
+    def tensor(self, texts: Sequence[Sequence[int]], features: Features) -> Tensor:
+        """Return :meth:`rows` as a tensor, as whoever predicts asks for them."""
+        return torch.from_numpy(self.rows(texts, features))
 
     def __contains__(self, key: bytes) -> bool:
         return key in self._store

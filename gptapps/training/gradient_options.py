@@ -54,7 +54,7 @@ class GradientOptions(TypedDict, total=False):
     clip: Annotated[float, Field(gt=0, description="the most that a gradient's norm may be; 1")]
     evaluations: Annotated[int, Field(ge=1, description="tries on the validation examples in each epoch; 1")]
     validation_limit: Annotated[int, Field(ge=1, description="validation examples of each try; 200")]
-    patience: Annotated[int, Field(ge=1, description="tries without a better one after which training ends; 3")]
+    patience: Annotated[int, Field(ge=1, description="tries without a better one after which training ends; 2")]
     precision: Annotated[Precision, Field(description="no, bf16 or fp16; bf16 on a GPU, no on the CPU")]
     class_weights: Annotated[ClassWeights, Field(description="balanced lets every label count the same")]
     checkpoint_every: Annotated[int, Field(ge=1, description="updates between checkpoints; by default by the clock")]
@@ -120,7 +120,7 @@ class GradientSettings:
             weight_decay=options.get("weight_decay", 0.01),
             clip=options.get("clip", 1.0),
             evaluations=options.get("evaluations", 1),
-            patience=options.get("patience", 3),
+            patience=options.get("patience", 2),
             checkpoint_every=options.get("checkpoint_every"),
             seed=seed,
         )

@@ -18,8 +18,10 @@ from gptapps.decoding.trained_heads import HEAD_FILE
 from gptapps.errors import OptionError
 from gptapps.heads.features import DEPTHS, POOLINGS, Features, Pooling, middle_layers
 from gptapps.heads.linear_head import LinearHead
+from gptapps.pipelines.head_reading import FeatureReader
 from gptapps.task_definition import TaskDefinition
 from gptapps.training.class_weights import ClassWeights
+from gptapps.training.feature_store import FeatureStore
 from gptapps.training.logistic import PENALTIES
 from gptapps.training.methods import Job
 
@@ -109,12 +111,17 @@ class Learner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FittedHead:
-    """A head that was learned; see :class:`~gptapps.training.methods.Fitted`."""
+    """A head that was learned; see :class:`~gptapps.training.methods.Fitted`.
+
+    Attributes:
+        reader: knows the features of texts that were read; None where every place of a text is looked at.
+    """
 
     model: LanguageModel
     definition: TaskDefinition
     settings: Mapping[str, Any]
     details: Mapping[str, Any]
+    reader: FeatureReader | None = None
 
     def write(self, folder: Path) -> Sequence[str]:
         """Write the head as safetensors."""
@@ -140,10 +147,17 @@ class HeadMethod:
         """
         module, _, function = _FAMILIES[job.definition.pipeline].partition(":")
         learn: Learner = getattr(import_module(module), function)
-        settings = HeadSettings.of(job.options, job.model, places=job.definition.pipeline in _OF_PLACES)
+        of_places = job.definition.pipeline in _OF_PLACES
+        settings = HeadSettings.of(job.options, job.model, places=of_places)
         head, name, details = learn(job, settings)
         model = replace(job.model, task_head=head.eval(), packaged=None)
-        return FittedHead(model, job.definition.model_copy(update={"head": name}), head.settings(), details)
+        reader = None if of_places else feature_store(job, settings.features).tensor
+        return FittedHead(model, job.definition.model_copy(update={"head": name}), head.settings(), details, reader)
+
+
+def feature_store(job: Job, features: Features) -> FeatureStore:
+    """Return the store of features that all trainings of a run share."""
+    return FeatureStore(job.shared / "features", job.model, features, job.progress)
 
 
 def as_tensors(weight: Any, bias: Any) -> tuple[torch.Tensor, torch.Tensor]:

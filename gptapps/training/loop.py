@@ -210,7 +210,10 @@ class Trainer:
         progress.evaluations.append(row)
         board.add("validation", progress.update, values)
         judged = evaluation.sign * values[evaluation.decides]
-        if progress.best is None or judged > evaluation.sign * progress.best[evaluation.decides]:
+        better = progress.best is None or judged > evaluation.sign * progress.best[evaluation.decides]
+        if self.carrier.num_processes > 1:
+            better = agreed(better, self.carrier.device)  # else one might end, and the others wait for it
+        if better:
             progress.best, progress.stale = row, 0
             return {name: tensor.detach().clone() for name, tensor in self._trained()}
         progress.stale += 1

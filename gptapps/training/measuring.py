@@ -33,14 +33,18 @@ class Measured:
 
 
 def fitted_pipeline(fitted: Fitted, options: Mapping[str, Any], setup: Setup) -> Pipeline[Any, Any]:
-    """Return the pipeline of a trained model.
+    """Return the pipeline of a trained model, which knows the features of texts that the training has read.
 
     Args:
         fitted: what was trained.
         options: of the pipeline before training; what the trained one doesn't take any more is left out.
         setup: batch size and memory.
     """
-    return trained_pipeline(fitted.definition, fitted.model, options, setup)
+    pipeline = trained_pipeline(fitted.definition, fitted.model, options, setup)
+    reader = getattr(fitted, "reader", None)
+    if reader is not None:
+        pipeline.reader = reader  # type: ignore[attr-defined]  # every pipeline of a head that has one
+    return pipeline
 
 
 def trained_pipeline(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,42 +16,33 @@ from gptapps.decoding.language_model import LanguageModel
 from gptapps.decoding.trained_loading import base_of
 from gptapps.errors import OptionError
 from gptapps.evaluation.manifest import Manifest, runtime, task_identity
-from gptapps.metrics.score import Score
+from gptapps.metrics.score import Score, installed_version
 from gptapps.model_store import DEFAULT_MODEL
 from gptapps.pipelines.base import Pipeline, Setup
 from gptapps.pipelines.factory import set_threads
 from gptapps.pipelines.trained import pipeline_kind
 from gptapps.pipelines.writing import require_room
 from gptapps.trained_model import Base, is_trained_model, write_mark
-from gptapps.training.augmentation import BACK_TRANSLATION, augmented, translator
+from gptapps.training.augmentation import BACK_TRANSLATION, Translate, augmented, require_changeable, translator
 from gptapps.training.class_weights import require_class_weights
-from gptapps.training.data import TrainingData, data_folds
+from gptapps.training.data import TrainingData
 from gptapps.training.doctor import diagnose
-from gptapps.training.few_examples import few_examples
 from gptapps.training.gradient_options import MAX_LENGTH, VIRTUAL_TOKENS
 from gptapps.training.loaded_again import require_same_predictions
-from gptapps.training.measuring import Measured, baselines_on, fitted_pipeline, kept, measure
+from gptapps.training.measuring import Measured, baselines_on, fitted_pipeline, kept, measure, trained_pipeline
 from gptapps.training.methods import Fitted, Job
 from gptapps.training.model_card import model_card
 from gptapps.training.plan import Choices, TrainingPlan, checked_choices, data_plan
 from gptapps.training.processes import leads, wait_until
 from gptapps.training.report import FinetuneReport, scores_as_json, scores_from_json
+from gptapps.training.rounds import Round, Rounds
 from gptapps.training.trained_definition import trained_definition
 from gptapps.training.work_folder import WorkFolder, joined_work_folder, open_work_folder, require_same, work_path
 
 METRICS, DATA, CARD, TRAINING = "metrics.json", "data.json", "README.md", "training.json"
-_FINAL = "final"
 _CHECKED = 32  # predictions that are compared after loading again
+_LIBRARIES = ("scikit-learn", "scipy", "accelerate")  # that fit or carry what is learned, besides those that predict
 _LOADING = ("device", "dtype", "low_memory", "revision", "offline", "progress")
-
-
-@dataclass(frozen=True, slots=True)
-class _Round:
-    """One training among several of a kind."""
-
-    name: str
-    data: TrainingData
-    seed: int
 
 
 def train(plan: TrainingPlan) -> FinetuneReport:
@@ -73,6 +64,9 @@ def train(plan: TrainingPlan) -> FinetuneReport:
         plan.on_diagnosis(diagnosis)
     data = diagnosis.require()
     require_class_weights(choices.of_method.get("class_weights", "none"), data.evaluator.kind)
+    rounds = Rounds(plan, data, stops_early=getattr(choices.method, "stops_early", False))
+    if plan.augment:
+        require_changeable(data.train)
     if "threads" in given:
         set_threads(given["threads"])
     model = name if isinstance(name, LanguageModel) else LanguageModel.load(str(name), **loading)
@@ -81,15 +75,19 @@ def train(plan: TrainingPlan) -> FinetuneReport:
             f"{model.name!r} is what an earlier training left on {model.trained.base.name!r}: name that as the model."
         )
     require_room(model, data.options.get("max_new_tokens") or 0)  # told now, and not by the first evaluation
-    manifest = _manifest(plan, choices, data, model)
+    translate, identity = None, None
+    if BACK_TRANSLATION in plan.augment and plan.translator is not None:
+        translating = {name: loading[name] for name in ("device", "offline", "progress") if name in loading}
+        translate, identity = translator(plan.translator, **translating)
+    manifest = _manifest(plan, choices, data, model, identity)
     if is_trained_model(output):
         return _finished(output, manifest)
     if not leads():
-        _Training(plan, choices, data, model, manifest, joined_work_folder(output), loading).join()
+        _Training(plan, choices, data, model, manifest, joined_work_folder(output), rounds, translate, loading).join()
         wait_until(lambda: is_trained_model(output))
         return _finished(output, manifest)
     with open_work_folder(output, manifest) as work:
-        report = _Training(plan, choices, data, model, manifest, work, loading).run(output)
+        report = _Training(plan, choices, data, model, manifest, work, rounds, translate, loading).run(output)
         work.remove()
     return report
 
@@ -103,9 +101,12 @@ class _Training:
         model: LanguageModel,
         manifest: Manifest,
         work: WorkFolder,
+        rounds: Rounds,
+        translate: Translate | None,
         loading: Mapping[str, Any],
     ) -> None:
         self._plan, self._choices, self._data, self._work = plan, choices, data, work
+        self._rounds, self._translate = rounds, translate
         self._manifest, self._loading = manifest, loading
         self._base = _base(model)
         self._definition = trained_definition(data)
@@ -114,14 +115,11 @@ class _Training:
         setup = Setup(**sizes, options=kept(kind, data.options))
         # Whatever the packaged model can't do, it may be about to learn.
         self._pipeline = kind(self._definition, replace(model, packaged=None), setup)
-        translating = {name: loading[name] for name in ("device", "offline", "progress") if name in loading}
-        wanted = plan.translator if BACK_TRANSLATION in plan.augment else None
-        self._translate = None if wanted is None else translator(wanted, **translating)
 
     def run(self, output: Path) -> FinetuneReport:
         """Train every round, then the model that is kept."""
-        rounds = {one.name: self._scores(one) for one in self._rounds()}
-        kept_round = self._final_round()
+        rounds = {one.name: self._scores(one) for one in self._rounds.several}
+        kept_round = self._rounds.final
         fitted = self._fit(kept_round)
         served = fitted_pipeline(fitted, self._data.options, self._pipeline.setup)
         data = kept_round.data
@@ -139,7 +137,9 @@ class _Training:
         with new_folder(output) as folder:
             self._write(folder, fitted, report)
             examples = [item.example for item in (data.validation or data.train)[:_CHECKED]]
-            require_same_predictions(served, str(folder), examples, self._loading)
+            # Both read the examples anew, in the same batches: what the training has read, it read in others.
+            reading = trained_pipeline(fitted.definition, fitted.model, self._data.options, self._pipeline.setup)
+            require_same_predictions(reading, str(folder), examples, self._loading)
         return report
 
     def _measured(self, served: Pipeline[Any, Any], data: TrainingData) -> Measured:
@@ -152,42 +152,12 @@ class _Training:
         """Take part in what the first process learns, where the method shares its work."""
         if not getattr(self._choices.method, "many_processes", False):
             return
-        for one in self._rounds():
+        for one in self._rounds.several:
             if self._work.result(one.name) is None:
                 self._fit(one)
-        self._fit(self._final_round())
+        self._fit(self._rounds.final)
 
-    def _rounds(self) -> Iterator[_Round]:
-        plan = self._plan
-        if plan.folds is not None:
-            # Validation data of its own stays out of the folds; a share goes back among the rest.
-            whole = replace(self._data, validation=()) if "validation" in self._data.checksums else self._data
-            for number, data in enumerate(data_folds(whole, plan.folds, plan.seed), 1):
-                yield _Round(f"fold-{number}", data, plan.seed)
-        elif plan.seeds > 1:
-            for seed in range(plan.seed, plan.seed + plan.seeds):
-                yield self._seeded(seed)
-
-    def _seeded(self, seed: int) -> _Round:
-        few = self._plan.per_label
-        return _Round(f"seed-{seed}", self._data if few is None else few_examples(self._data, few, seed), seed)
-
-    def _final_round(self) -> _Round:
-        """Return what the kept model is trained in: with several seeds, the first one's round.
-
-        Folds say how good it is, so that it learns from what would be set aside, too, unless it needs that to know
-        when to stop.
-        """
-        first = self._seeded(self._plan.seed)
-        if self._plan.seeds > 1:
-            return first
-        stops_early = getattr(self._choices.method, "stops_early", False)
-        if self._plan.folds is None or stops_early or "validation" in self._data.checksums:
-            return replace(first, name=_FINAL)
-        everything = sorted(self._data.train + self._data.validation, key=lambda item: item.index)
-        return _Round(_FINAL, replace(self._data, train=tuple(everything), validation=()), first.seed)
-
-    def _scores(self, one: _Round) -> tuple[Score, ...]:
+    def _scores(self, one: Round) -> tuple[Score, ...]:
         known = self._work.result(one.name)
         if known is not None:
             return scores_from_json(known)
@@ -196,7 +166,7 @@ class _Training:
         self._work.keep(one.name, scores_as_json(measured.scores))
         return measured.scores
 
-    def _fit(self, one: _Round) -> Fitted:
+    def _fit(self, one: Round) -> Fitted:
         plan, data = self._plan, one.data
         if plan.augment:
             copied = augmented(data.train, plan.augment, seed=one.seed, copies=plan.copies, translate=self._translate)
@@ -242,7 +212,13 @@ def _limit(choices: Choices) -> int | None:
     return max(length - in_front, 1)
 
 
-def _manifest(plan: TrainingPlan, choices: Choices, data: TrainingData, model: LanguageModel) -> Manifest:
+def _manifest(
+    plan: TrainingPlan,
+    choices: Choices,
+    data: TrainingData,
+    model: LanguageModel,
+    translator: Mapping[str, Any] | None,
+) -> Manifest:
     base = base_of(model)
     decisive = {
         "names": {"model": base.name, "data": data.checksums["train"].name},
@@ -255,9 +231,10 @@ def _manifest(plan: TrainingPlan, choices: Choices, data: TrainingData, model: L
         "per_label": plan.per_label,
         "seeds": plan.seeds,
         "seed": plan.seed,
-        "augment": {"ways": list(plan.augment), "copies": plan.copies, "translator": plan.translator},
+        "augment": {"ways": list(plan.augment), "copies": plan.copies, "translator": translator},
         **runtime(model),
     }
+    decisive["versions"] |= {name: installed_version(name) for name in _LIBRARIES}
     created = datetime.now(UTC).isoformat(timespec="seconds")
     return Manifest.of(decisive, created=created, batch_size=choices.setup.get("batch_size", Setup().batch_size))
 

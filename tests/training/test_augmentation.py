@@ -15,6 +15,7 @@ from gptapps.decoding.engine import Engine
 from gptapps.errors import CapabilityError, OptionError
 from gptapps.evaluation.selection import Item
 from gptapps.examples import ClassificationExample, QuestionExample, ScoringExample
+from gptapps.model_store import PACKAGED_MODELS
 from gptapps.training.augmentation import augmented, translator, word_dropout, word_swap
 
 ENGLISH = st.lists(st.text("abcdefg'-,.", min_size=1, max_size=6), min_size=2, max_size=30).map(" ".join)
@@ -124,12 +125,13 @@ def test_a_text_that_came_to_nothing_abroad_is_not_sent_home() -> None:
 
 @pytest.mark.usefixtures("gemma_gguf")
 def test_a_real_model_translates_there_and_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    translate = translator("gemma-3-270m")
+    translate, identity = translator("gemma-3-270m")
+    assert identity == {"sha256": PACKAGED_MODELS["gemma-3-270m"].sha256, "of": "file"}
     texts = ["The soup was cold and nobody came to ask.", "Fog"]
     made = augmented(items_of(*texts), ["back_translation"], seed=0, translate=translate)
     assert "soup" in made[2].example.text
     assert {copy.example.label for copy in made} == {"weather"}
-    monkeypatch.setattr(Engine, "complete", None)  # what was translated once isn't translated again
+    monkeypatch.setattr(Engine, "complete_unordered", None)  # what was translated once isn't translated again
     assert augmented(items_of(*texts), ["back_translation"], seed=1, translate=translate) == made
 
 

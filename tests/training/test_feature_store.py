@@ -18,6 +18,7 @@ from gptapps import finetune
 from gptapps.decoding.features import read_features
 from gptapps.decoding.language_model import LanguageModel
 from gptapps.heads.features import Features
+from gptapps.pipelines import head_reading
 from gptapps.training import feature_store
 from gptapps.training.feature_store import FeatureStore
 from gptapps.training.row_store import KEY_BYTES, RowStore
@@ -34,7 +35,8 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
         seen.extend(map(tuple, texts))
         return read_features(model, texts, features)
 
-    monkeypatch.setattr(feature_store, "read_features", watched)
+    for reading in (feature_store, head_reading):
+        monkeypatch.setattr(reading, "read_features", watched)
     return seen
 
 
@@ -44,7 +46,28 @@ def test_folds_and_hyperparameters_read_each_text_once(
 ) -> None:
     rows = write_toy_rows(tmp_path / "rows.jsonl", 30)
     finetune("classify", rows, model=tiny_chat, output=tmp_path / "head", folds=3, layers=[1, 2], selection_folds=2)
-    assert len(read) == len(set(read)) == 30
+    assert len(set(read)) == 30
+    assert len(read) == 30 + 2 * 30  # and again to compare what is in memory with the folder that was written
+
+
+@pytest.mark.usefixtures("light")
+def test_several_seeds_read_what_they_are_measured_on_once(
+    read: list[tuple[int, ...]], tiny_chat: LanguageModel, tmp_path: Path
+) -> None:
+    rows = write_toy_rows(tmp_path / "rows.jsonl", 40)
+    validation = write_toy_rows(tmp_path / "validation.jsonl", 20, seed=9)
+    finetune(
+        "classify",
+        rows,
+        validation=validation,
+        model=tiny_chat,
+        output=tmp_path / "head",
+        per_label=3,
+        seeds=3,
+        layers=[1],
+        selection_folds=2,
+    )
+    assert len(read) == len(set(read)) + 2 * 20  # the rows by which memory and folder are compared
 
 
 @pytest.mark.usefixtures("light")
