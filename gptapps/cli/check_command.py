@@ -64,20 +64,37 @@ class CheckCommand(LateCommand):
 
     def make_params(self) -> list[click.Parameter]:
         """Return the parameters: which data, what a pipeline is told about it, and the model."""
+        from gptapps.training.methods import methods_of
+
         calls = call_options(PIPELINES.get(self.definition.pipeline).options_type)
         return [
             *data_options(),
             *(option for option in calls if option.name in _OF_THE_DATA),
             *(option for option in SETUP_OPTIONS if option.name in _OF_THE_MODEL),
             click.Option(["--json"], is_flag=True, help="Write one JSON line instead of a table."),
-            click.Option(["--max-length"], type=click.IntRange(min=1), help="Most tokens of prompt and target."),
+            click.Option(
+                ["--method"],
+                type=click.Choice(methods_of(self.definition)),
+                help="What it is to be learned by; by default, and with head, what the model holds is the limit.",
+            ),
+            click.Option(
+                ["--max-length"],
+                type=click.IntRange(min=1),
+                help="Most tokens of prompt and target, if not those of the method.",
+            ),
         ]
 
     def execute(self, show_progress: bool, **given: Any) -> int:
         """Examine and write the findings."""
         from gptapps.cli.progress import Progress
         from gptapps.training.doctor import diagnose
+        from gptapps.training.gradient_options import token_limit
+        from gptapps.training.methods import method_for
 
+        limit = given["max_length"]
+        if given["method"] is not None:
+            of_method = {} if limit is None else {"max_length": limit}
+            limit = token_limit(method_for(given["method"], self.definition), of_method) or limit
         options = pipeline_options({name: given.get(name) for name in _OF_THE_DATA})
         plan = data_plan(self.task, given, options)
         model = _model(given["model"])
@@ -85,7 +102,7 @@ class CheckCommand(LateCommand):
             diagnosis = diagnose(
                 plan,
                 model=model,
-                limit=given["max_length"],
+                limit=limit,
                 **{name: given[name] for name in ("revision", "offline") if given[name] is not None},
                 progress=progress.download,
             )

@@ -88,6 +88,11 @@ class Pipeline(ABC, Generic[E, O]):
             self._defaults["max_new_tokens"] = max(model.context_length // 2, 1)
         self._adapter = lru_cache(maxsize=_ADAPTERS)(self._make_adapter)
 
+    @property
+    def defaults(self) -> Mapping[str, Any]:
+        """Options of a call that says nothing else: the task's, with the pipeline's over them."""
+        return self._defaults
+
     @classmethod
     def require_head(cls, definition: TaskDefinition) -> None:
         """Refuse a definition whose head this pipeline doesn't use.

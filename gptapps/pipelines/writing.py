@@ -17,7 +17,7 @@ from gptapps.pipelines.base import Pipeline
 from gptapps.pipelines.fitting import Piece, fit
 from gptapps.prompts.adapters import Prompt
 
-_DEFAULT_NEW_TOKENS = 128
+DEFAULT_NEW_TOKENS = 128
 
 E = TypeVar("E")
 
@@ -65,7 +65,7 @@ def request_from(tokens: tuple[int, ...], prompt: Prompt, options: Mapping[str, 
     """Return the request that a prompt and options make."""
     return Request(
         tokens=tokens,
-        max_new_tokens=options.get("max_new_tokens", _DEFAULT_NEW_TOKENS),
+        max_new_tokens=options.get("max_new_tokens", DEFAULT_NEW_TOKENS),
         sampling=sampling_from(options),
         stop=(*prompt.stop, *options.get("stop", ())),
         seed=options.get("seed", 0),
@@ -115,7 +115,7 @@ def draft(
         OptionError: max_new_tokens leaves no room for a prompt.
     """
     model = pipeline.model
-    room = options.get("max_new_tokens", _DEFAULT_NEW_TOKENS)
+    room = options.get("max_new_tokens", DEFAULT_NEW_TOKENS)
     if room >= model.context_length:
         render(text)  # a mistake in the input itself comes first
         require_room(model, room)

@@ -13,6 +13,7 @@ from gptapps.errors import OptionError
 from gptapps.task_definition import TaskDefinition
 from gptapps.training.carrier import Precision
 from gptapps.training.class_weights import ClassWeights
+from gptapps.training.methods import Method
 from gptapps.training.optimizer import Decline
 from gptapps.training.recipe import Recipe
 
@@ -155,3 +156,18 @@ def require_fitting_head(options: Mapping[str, Any], definition: TaskDefinition)
         )
     if "head_layer" in options and not wanted:
         raise OptionError("head_layer is about the head that with_head learns: leave it out, or add with_head.")
+
+
+def token_limit(method: Method, options: Mapping[str, Any]) -> int | None:
+    """Return the most tokens of prompt and target that a method takes; None where that is what the model holds.
+
+    Args:
+        method: which.
+        options: of the method.
+    """
+    known = method.options_type.__annotations__
+    if "max_length" not in known:
+        return None
+    length: int = options.get("max_length", MAX_LENGTH)
+    in_front: int = options.get("virtual_tokens", VIRTUAL_TOKENS) if "virtual_tokens" in known else 0
+    return max(length - in_front, 1)

@@ -9,6 +9,7 @@ from gptapps.decoding.language_model import LanguageModel
 from gptapps.evaluation.selection import Item
 from gptapps.examples import ChoiceExample, Example, QuestionExample, ScoringExample
 from gptapps.pipelines.base import Pipeline, Setup
+from gptapps.pipelines.writing import DEFAULT_NEW_TOKENS
 from gptapps.registry import PIPELINES
 from gptapps.training.data import TrainingData
 from gptapps.training.findings import Finding, Severity, place_of
@@ -31,6 +32,8 @@ def length_findings(data: TrainingData, model: LanguageModel, limit: int | None 
     lengths = _Lengths(data, model, min(limit or model.context_length, model.context_length))
     overflow = data.options.get("overflow")
     for items, learnt in ((data.train, True), (data.validation, False)):
+        if limit is not None and items is (data.validation or data.train):
+            yield from _refused(lengths, items)  # gradients take what is cut off; whoever predicts may not
         long: list[tuple[Item, int]] = []
         homeless, answerless = [], []
         for item in items:
@@ -47,6 +50,18 @@ def length_findings(data: TrainingData, model: LanguageModel, limit: int | None 
         if long:
             refused = limit is None and overflow == "error"
             yield _too_long(lengths.limit, long, refused=refused, in_pieces=overflow == "chunk")
+
+
+def _refused(lengths: _Lengths, items: Sequence[Item]) -> Iterator[Finding]:
+    """Yield what the trained model would refuse to predict, and so to be measured on."""
+    if lengths.overflow != "error" or lengths.readable < 1:  # that there is no room at all is told elsewhere
+        return
+    counted = [(item, lengths.tokens(item.example, False, lengths.readable)) for item in items]
+    if long := [(item, count) for item, count in counted if count > lengths.readable]:
+        longest = max(count for _, count in long)
+        what = f"the prompt has more than the {lengths.readable:,} tokens that the model reads, the longest {longest:,}"
+        remedy = "shorten the text, choose an overflow, or lower max_new_tokens"
+        yield _finding("fatal", "input_too_long", what, remedy, [item for item, _ in long], None)
 
 
 def _told(data: TrainingData, limit: int, homeless: list[Item], answerless: list[Item]) -> Iterator[Finding]:
@@ -86,12 +101,24 @@ class _Lengths:
         self._tokenizer = model.tokenizer
         self._frames: dict[str | None, int] = {}
         self.limit = limit
+        defaults = self._pipeline.defaults
+        self.overflow = defaults.get("overflow", kind.overflows[0])
+        room = defaults.get("max_new_tokens", DEFAULT_NEW_TOKENS) if "max_new_tokens" in names else 0
+        self.readable = model.context_length - room
 
-    def tokens(self, example: Example, learnt: bool) -> int:
-        """Return the tokens of the whole prompt with its target; 0 where their bytes show that they fit."""
+    def tokens(self, example: Example, learnt: bool, most: int | None = None) -> int:
+        """Return the tokens of the whole prompt with its target; 0 where their bytes show that they fit.
+
+        Args:
+            example: which.
+            learnt: whether the target counts.
+            most: tokens that fit; the limit by default.
+        """
         target = self._target(example, learnt)
         spelled = sum(len(text.encode()) for text in (*_texts(example), target))
-        if spelled + self._frame(example) + _SPARE <= self.limit:  # a token has a byte at least
+        if spelled + self._frame(example) + _SPARE <= (
+            self.limit if most is None else most
+        ):  # a token has a byte at least
             return 0
         return self._count(self._prompt(example), target)
 

@@ -27,7 +27,7 @@ from gptapps.training.augmentation import BACK_TRANSLATION, Translate, augmented
 from gptapps.training.class_weights import require_class_weights
 from gptapps.training.data import TrainingData
 from gptapps.training.doctor import diagnose
-from gptapps.training.gradient_options import MAX_LENGTH, VIRTUAL_TOKENS
+from gptapps.training.gradient_options import token_limit
 from gptapps.training.loaded_again import require_same_predictions
 from gptapps.training.measuring import Measured, baselines_on, fitted_pipeline, kept, measure, trained_pipeline
 from gptapps.training.methods import Fitted, Job
@@ -57,7 +57,7 @@ def train(plan: TrainingPlan) -> FinetuneReport:
     diagnosis = diagnose(
         data_plan(plan, choices.of_calls),
         model=name if isinstance(name, LanguageModel) else str(name),
-        limit=_limit(choices),
+        limit=token_limit(choices.method, choices.of_method),
         **fetching,
     )
     if plan.on_diagnosis is not None:
@@ -200,16 +200,6 @@ class _Training:
             predicting=predicting,
             versions=versions,
         )
-
-
-def _limit(choices: Choices) -> int | None:
-    """Return the most tokens that the method takes, None where that is what the model holds."""
-    known = choices.method.options_type.__annotations__
-    if "max_length" not in known:
-        return None
-    length: int = choices.of_method.get("max_length", MAX_LENGTH)
-    in_front: int = choices.of_method.get("virtual_tokens", VIRTUAL_TOKENS) if "virtual_tokens" in known else 0
-    return max(length - in_front, 1)
 
 
 def _manifest(

@@ -77,6 +77,21 @@ def test_what_does_not_fit_the_model(gptapps: Callable, write: Write, tiny: str)
     assert (fewer.code, fewer.lines[1].split()[0]) == (2, "fatal")
 
 
+def test_what_a_method_does_not_take(gptapps: Callable, write: Write, tiny: str) -> None:
+    """A learned prompt takes 20 of the tokens itself."""
+    path = write("a.csv", HEALTHY + "Fog. " * 45 + ",urgent\n")
+    for options, fits in (
+        ((), True),
+        (("--method", "lora"), True),
+        (("--method", "prompt", "--max-length", "128"), False),
+    ):
+        out = gptapps("check", "classify", path, "-m", tiny, *options).out
+        assert ("more than 108 tokens" not in out) == fits
+    refused = gptapps("check", "translate", path, "--method", "head")
+    assert refused.code == 2
+    assert "'head' is not one of 'lora', 'full', 'prompt'" in refused.err
+
+
 def test_a_model_that_is_not_here_is_not_fetched_unasked(gptapps: Callable, write: Write, empty_cache: Path) -> None:
     result = gptapps("check", "classify", write("a.csv", HEALTHY))
     assert result.code == 0

@@ -62,6 +62,26 @@ def test_a_text_that_would_be_refused_is_fatal(tmp_path: Path, weightless: str) 
     assert diagnosis.data is None
 
 
+@pytest.mark.parametrize("side", ["train", "validation"])
+def test_a_prompt_that_the_trained_model_would_refuse_is_fatal(tmp_path: Path, weightless: str, side: str) -> None:
+    """With 200 tokens to be written, 56 are left to read: the first evaluation would refuse such a text."""
+    short = [{"text": f"The fog of day {n}", "completions": "lifted."} for n in range(12)]
+    long = {"text": "The fog stood over the harbour all day. " * 7, "completions": "lifted."}
+    options = {"max_new_tokens": 200}
+
+    def found(rows: list[Any], validation: Any) -> list[str]:
+        diagnosis = diagnosis_of(
+            tmp_path, rows, task="generate", validation=validation, model=weightless, limit=200, options=options
+        )
+        return [finding.severity for finding in diagnosis.findings if finding.kind == "input_too_long"]
+
+    if side == "validation":
+        assert found(short, [*short[:2], long]) == ["fatal"]
+        assert found([*short, long], short[:2]) == []  # it is learned from, whole
+    else:
+        assert found([*short, long], None) == ["fatal"]
+
+
 def test_a_limit_of_ones_own(tmp_path: Path, weightless: str) -> None:
     rows = [*mails(), {"text": "The fog stood over the harbour all day. " * 6, "label": "urgent"}]
     assert diagnosis_of(tmp_path, rows, model=weightless).findings == ()
