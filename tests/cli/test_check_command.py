@@ -89,7 +89,7 @@ def test_what_a_method_does_not_take(gptapps: Callable, write: Write, tiny: str)
         assert ("more than 108 tokens" not in out) == fits
     refused = gptapps("check", "translate", path, "--method", "head")
     assert refused.code == 2
-    assert "'head' is not one of 'lora', 'full', 'prompt'" in refused.err
+    assert "'head' is not one of 'full', 'lora', 'prompt'" in refused.err
 
 
 def test_a_model_that_is_not_here_is_not_fetched_unasked(gptapps: Callable, write: Write, empty_cache: Path) -> None:

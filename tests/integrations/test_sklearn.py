@@ -99,6 +99,38 @@ def test_parameters_are_read_set_and_cloned(tiny: str) -> None:
         copy.set_params(depth=3)
 
 
+def test_a_clone_shares_the_loaded_model(tiny: str) -> None:
+    model = LanguageModel.load(tiny)
+    assert clone(GPTClassifier(model)).model is model
+    assert clone(GPTFeatures(model)).model is model
+
+
+def test_features_are_pickled_unfitted_and_fitted(tiny: str) -> None:
+    features = GPTFeatures(tiny, layer=1)
+    assert pickle.loads(pickle.dumps(features)).get_params() == features.get_params()
+    features.fit(TEXTS)
+    pickled = pickle.dumps(features)
+    assert len(pickled) < 10_000
+    np.testing.assert_array_equal(pickle.loads(pickled).transform(TEXTS), features.transform(TEXTS))
+
+
+def test_a_layer_is_chosen_within_a_pipeline(tiny: str) -> None:
+    steps = make_pipeline(GPTFeatures(tiny), StandardScaler(), LogisticRegression())
+    search = GridSearchCV(steps, {"gptfeatures__layer": [1, 2], "logisticregression__C": [0.1, 1.0]}, cv=2)
+    search.fit(TEXTS, LABELS)
+    assert search.best_estimator_[0].layer in (1, 2)
+    assert search.score(TEXTS, LABELS) > 0.9
+
+
+@pytest.mark.parametrize("wrong", ["one text", 3, [], [1, 2], [None]])
+def test_wrong_texts_are_refused_by_every_method(wrong: Any, classifier: GPTClassifier, tiny: str) -> None:
+    classifier.fit(TEXTS, LABELS)
+    features = GPTFeatures(tiny).fit(TEXTS)
+    for call in (classifier.predict, classifier.predict_proba, features.transform, GPTFeatures(tiny).fit):
+        with pytest.raises(DataError):
+            call(wrong)
+
+
 def test_pickles_hold_no_weights(classifier: GPTClassifier) -> None:
     assert len(pickle.dumps(classifier)) < 2_000
     classifier.fit(TEXTS, LABELS)

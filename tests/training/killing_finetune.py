@@ -28,7 +28,7 @@ from gptapps.trained_model import read_trained_model
 KILLS = 20
 SYNC_SECONDS = 0.005  # that a disk takes, so that kills meet it
 OPTIONS: dict[str, dict[str, Any]] = {
-    "head": {"layers": [1, 2], "penalties": [0.1, 1.0], "selection_folds": 2},
+    "head": {"layers": [1, 2], "penalties": [0.1, 1.0], "selection_folds": 2, "folds": 2},
     "lora": {"epochs": 2, "examples_per_update": 8, "rank": 2, "checkpoint_every": 1},
 }
 
