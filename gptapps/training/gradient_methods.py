@@ -57,7 +57,7 @@ class LoraMethod:
         """
         layer = head_layer(job) if job.options.get("with_head") else None
         rank, dropout = job.options.get("rank", 16), job.options.get("dropout", 0.05)
-        model = model_anew(job.model)
+        model = _frozen(job.model)
         install_low_rank(
             model.backbone,
             targets=job.options.get("targets", (ALL,)),
@@ -109,14 +109,21 @@ class PromptMethod:
 
     def fit(self, job: Job) -> FittedByGradients:
         """Learn the prompt, which begins as tokens of the vocabulary; raises as :meth:`LoraMethod.fit` does."""
-        model = model_anew(job.model)
-        model.backbone.requires_grad_(False)
+        model = _frozen(job.model)
         opening = install_virtual_tokens(model.backbone, _first_prompt(job, model))
         model = replace(model, opening=opening)
         install_dropout(model.backbone, job.options.get("dropout", 0.0))
         learned = _learn(job, model, _settings(job, learning_rate=1e-2))
         virtual = model.backbone.token_embedding.get_parameter("virtual").detach().clone()
         return fitted(job, model, learned, whole=False, virtual=virtual)
+
+
+def _frozen(model: LanguageModel) -> LanguageModel:
+    """Return the model made of new layers, none of whose weights is learned; a vocabulary head of its own neither."""
+    anew = model_anew(model)
+    for part in (anew.backbone, anew.head):
+        part.requires_grad_(False)
+    return anew
 
 
 def _settings(job: Job, *, learning_rate: float) -> GradientSettings:

@@ -149,8 +149,8 @@ def fitted(
         head: the name and the head that was learned with it.
         details: worth knowing beside the learning curves.
     """
-    model.backbone.requires_grad_(False)
     for part in (model.backbone, model.head):
+        part.requires_grad_(False)
         part.to(job.model.backbone.dtype)  # in which it will be loaded and served
     settings: dict[str, Any] = {"whole": whole}
     definition = job.definition

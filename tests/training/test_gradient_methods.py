@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ import pytest
 import torch
 from data_files import write_rows
 from safetensors.torch import load_file
+from sklearn.utils.class_weight import compute_sample_weight
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from toy_training import colours, job
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, GPT2Config, GPTNeoXConfig, PretrainedConfig
 
 from gptapps import evaluate, kernels, pipeline
 from gptapps.decoding.language_model import LanguageModel
@@ -25,9 +28,10 @@ from gptapps.pipelines.base import Setup
 from gptapps.pipelines.classification import ClassificationPipeline
 from gptapps.task_catalog import resolve_task
 from gptapps.trained_model import TrainedModel
+from gptapps.training.data import gold_labels
 from gptapps.training.finetune import finetune
 from gptapps.training.gradient_methods import FittedByGradients, FullMethod, LoraMethod, PromptMethod
-from gptapps.training.lessons import Lesson
+from gptapps.training.lessons import Lesson, LessonMaker
 from gptapps.training.lora import LowRankLinear
 from gptapps.training.loss import TargetLoss
 from gptapps.training.packing import pack
@@ -107,6 +111,65 @@ def test_what_was_trained_loads_in_transformers(name: str, tiny_base: LanguageMo
     ours = logits(LanguageModel.load(str(tmp_path / "out")))
     assert (ours - logits(tiny_base)).abs().max() > 1e-2
     torch.testing.assert_close(ours, expected, **SAME)
+
+
+FUSED: dict[str, PretrainedConfig] = {
+    "gpt2": GPT2Config(n_embd=32, n_layer=2, n_head=4, n_positions=256),
+    "gpt_neox": GPTNeoXConfig(
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=48,
+        max_position_embeddings=256,
+    ),
+}
+"""Families whose queries, keys and values are one matrix; the second has a vocabulary head of its own."""
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
+@pytest.mark.parametrize(
+    ("family", "method"), [("gpt2", "lora"), ("gpt_neox", "lora"), ("gpt_neox", "prompt"), ("gpt_neox", "full")]
+)
+def test_other_families_learn_and_load_in_transformers(
+    family: str, method: str, tiny_base: LanguageModel, tmp_path: Path
+) -> None:
+    config = copy.deepcopy(FUSED[family])
+    config.update({"vocab_size": tiny_base.tokenizer.vocabulary_size, "initializer_range": 0.4})
+    config.update({"bos_token_id": 0, "eos_token_id": 0})
+    folder = tmp_path / "base"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    tiny_base.tokenizer.save(folder)
+    base = LanguageModel.load(str(folder))
+    before = {name: tensor.clone() for part in (base.backbone, base.head) for name, tensor in part.state_dict().items()}
+    data = write_rows(tmp_path / "rows.jsonl", [{"text": f"{n} sun", "label": "wc"[n % 2]} for n in range(12)])
+    call = METHODS[method][1] | {"epochs": 2}
+    finetune("classify", data, output=tmp_path / "out", method=method, model=base, **call)
+    for part in (base.backbone, base.head):
+        for name, tensor in part.state_dict().items():
+            assert torch.equal(tensor, before[name])
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "out" if method == "full" else folder)
+    if method != "full":
+        theirs = peft.PeftModel.from_pretrained(theirs, tmp_path / "out")
+    if method == "lora":
+        assert {"c_attn", "query_key_value"} & set(theirs.peft_config["default"].target_modules)
+    with torch.no_grad():
+        expected = theirs.eval()(torch.tensor([[5, 17, 300, 42]])).logits[:, -4:]
+    ours = logits(LanguageModel.load(str(tmp_path / "out")))
+    assert (ours - logits(base)).abs().max() > 1e-2
+    torch.testing.assert_close(ours, expected, **SAME)
+
+
+def test_tensorboard_shows_what_the_curves_hold(tiny_base: LanguageModel, tmp_path: Path) -> None:
+    one = LoraMethod().fit(job(colours(tmp_path, 16), tiny_base, tmp_path, epochs=2, examples_per_update=6))
+    events = EventAccumulator(str(next(tmp_path.rglob("events.*")).parent)).Reload()
+    for tag, rows, value in (
+        ("train/loss", one.learned.updates, "loss"),
+        ("validation/accuracy", one.learned.evaluations, "accuracy"),
+    ):
+        shown = [(point.step, point.value) for point in events.Scalars(tag)]
+        assert shown == [(row["update"], pytest.approx(row[value], rel=1e-5)) for row in rows]
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -244,7 +307,15 @@ def test_half_precision_learns_too(tiny_base: LanguageModel, tmp_path: Path) -> 
     assert losses[-1] < losses[0]
 
 
-def test_rare_labels_can_count_more(tiny_base: LanguageModel, tmp_path: Path) -> None:
+def test_rare_labels_can_count_more(tiny_base: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[Sequence[float]] = []
+    lessons = LessonMaker.lessons
+
+    def watched(self: LessonMaker, items: Sequence[Any], weights: Sequence[float] | None = None) -> Any:
+        counted.extend([] if weights is None else [weights])
+        return lessons(self, items, weights)
+
+    monkeypatch.setattr(LessonMaker, "lessons", watched)
     data = colours(tmp_path, 16)
     rare = replace(data, train=tuple(item for number, item in enumerate(data.train) if number % 4 != 1))
     one, other = (
@@ -252,6 +323,8 @@ def test_rare_labels_can_count_more(tiny_base: LanguageModel, tmp_path: Path) ->
         for kind in ("none", "balanced")
     )
     assert one.learned.updates[0]["loss"] != other.learned.updates[0]["loss"]
+    assert set(counted[0]) == {1.0}
+    assert counted[1] == pytest.approx(compute_sample_weight("balanced", gold_labels(rare, rare.train)).tolist())
 
 
 def test_label_smoothing_counts_while_learning_only(tiny_base: LanguageModel) -> None:
