@@ -114,11 +114,9 @@ class _Lengths:
             learnt: whether the target counts.
             most: tokens that fit; the limit by default.
         """
-        target = self._target(example, learnt)
+        target, fitting = self._target(example, learnt), self.limit if most is None else most
         spelled = sum(len(text.encode()) for text in (*_texts(example), target))
-        if spelled + self._frame(example) + _SPARE <= (
-            self.limit if most is None else most
-        ):  # a token has a byte at least
+        if spelled + self._frame(example) + _SPARE <= fitting:  # a token has a byte at least
             return 0
         return self._count(self._prompt(example), target)
 
